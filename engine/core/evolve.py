@@ -1,0 +1,302 @@
+"""From an event to new rows. Nothing is decided here: the event says it all."""
+
+from collections.abc import Callable
+from typing import Any
+
+from msgspec.structs import replace
+
+from . import messages as m
+from .matching import enter_line, join_bench, leave_bench, leave_line, stand
+from .rules import INDEX, compile_rules
+from .tables import Agent, Contact, Load, Need, ProfileKey, Source, Tables
+
+
+def need_of(queue_id: str, channel: str, skills: dict[str, int]) -> Need:
+    return queue_id, channel, tuple(skills.items())
+
+
+def contact_queued(tables: Tables, event: m.ContactQueued) -> None:
+    id, at = event.contact_id, tables.at
+    contact = Contact(
+        id,
+        event.source,
+        event.customer,
+        need_of(event.queue_id, event.channel, event.skills),
+        event.tier,
+        event.vip,
+        tables.position,
+        at,
+        at,
+        event.due_at,
+        event.give_up_at,
+        "waiting",
+        at,
+        attributes=event.attributes,
+    )
+    tables.contacts[id] = contact
+    enter_line(tables, contact)
+    tables.waits.put(event.give_up_at, id)
+    brought = tables.by_source.get(event.source)
+    if brought is None:
+        brought = tables.by_source[event.source] = {}
+    brought[id] = None
+
+
+def contact_updated(tables: Tables, event: m.ContactUpdated) -> None:
+    former = tables.contacts[event.contact_id]
+    need = need_of(former.need[0], former.need[1], event.skills)
+    contact = tables.contacts[former.id] = replace(former, need=need, attributes=event.attributes)
+    if need != former.need:
+        leave_line(tables, former)
+        enter_line(tables, contact)
+
+
+def offer_issued(tables: Tables, event: m.OfferIssued) -> None:
+    id = event.contact_id
+    contact = tables.contacts[id]
+    leave_line(tables, contact)
+    tables.contacts[id] = replace(
+        contact, status="offered", since=tables.at, agent_id=event.agent_id, deadline_at=event.expires_at
+    )
+    tables.offers.put(event.expires_at, id)
+    agent = tables.agents[event.agent_id]
+    assert not agent.offered, "one offer at a time"
+    stand(tables, replace(agent, offered=id))
+
+
+def offer_accepted(tables: Tables, event: m.OfferAccepted) -> None:
+    id, at = event.contact_id, tables.at
+    contact = tables.contacts[id]
+    tables.offers.drop(contact.deadline_at, id)
+    tables.waits.drop(contact.give_up_at, id)
+    if contact.retry_at:
+        tables.declines.drop(contact.retry_at, id)
+    tables.talks.put(event.talk_until, id)
+    tables.contacts[id] = replace(
+        contact, status="talking", since=at, deadline_at=event.talk_until, declined_by=(), retry_at=0
+    )
+    agent = tables.agents[event.agent_id]
+    load = loaded(agent.load, contact, 1)
+    stand(tables, replace(agent, offered="", idle_since=at, load=load, contacts=(*agent.contacts, id)))
+
+
+def offer_declined(tables: Tables, event: m.OfferDeclined) -> None:
+    contact = tables.contacts[event.contact_id]
+    if contact.retry_at:
+        tables.declines.drop(contact.retry_at, contact.id)
+    tables.declines.put(event.retry_at, contact.id)
+    back_to_line(tables, replace(contact, declined_by=(*contact.declined_by, event.agent_id), retry_at=event.retry_at))
+
+
+def offer_expired(tables: Tables, event: m.OfferExpired) -> None:
+    back_to_line(tables, tables.contacts[event.contact_id])
+
+
+def offer_revoked(tables: Tables, event: m.OfferRevoked) -> None:
+    back_to_line(tables, tables.contacts[event.contact_id])
+
+
+def declines_lapsed(tables: Tables, event: m.DeclinesLapsed) -> None:
+    contact = tables.contacts[event.contact_id]
+    tables.declines.drop(contact.retry_at, contact.id)
+    tables.contacts[contact.id] = replace(contact, declined_by=(), retry_at=0)
+
+
+def contact_transferred(tables: Tables, event: m.ContactTransferred) -> None:
+    former, at = tables.contacts[event.contact_id], tables.at
+    tables.talks.drop(former.deadline_at, former.id)
+    contact = tables.contacts[former.id] = replace(
+        former,
+        need=need_of(event.queue_id, former.need[1], event.skills),
+        queued_at=at,
+        due_at=event.due_at,
+        give_up_at=event.give_up_at,
+        status="waiting",
+        since=at,
+        agent_id="",
+        deadline_at=0,
+    )
+    enter_line(tables, contact)
+    tables.waits.put(event.give_up_at, contact.id)
+    part(tables, former)
+
+
+def contact_abandoned(tables: Tables, event: m.ContactAbandoned) -> None:
+    leaves_unanswered(tables, event.contact_id)
+
+
+def contact_timed_out(tables: Tables, event: m.ContactTimedOut) -> None:
+    leaves_unanswered(tables, event.contact_id)
+
+
+def contact_ended(tables: Tables, event: m.ContactEnded) -> None:
+    contact = tables.contacts[event.contact_id]
+    tables.talks.drop(contact.deadline_at, contact.id)
+    if event.wrap_up:
+        tables.contacts[contact.id] = replace(contact, status="wrap-up", since=tables.at, deadline_at=0)
+    else:
+        gone(tables, contact)
+        part(tables, contact)
+
+
+def wrap_up_started(tables: Tables, event: m.WrapUpStarted) -> None:
+    contact = tables.contacts[event.contact_id]
+    tables.wraps.put(event.until, contact.id)
+    tables.contacts[contact.id] = replace(contact, deadline_at=event.until)
+
+
+def wrap_up_ended(tables: Tables, event: m.WrapUpEnded) -> None:
+    contact = tables.contacts[event.contact_id]
+    tables.wraps.drop(contact.deadline_at, contact.id)
+    gone(tables, contact)
+    part(tables, contact)
+
+
+def agent_signed_in(tables: Tables, event: m.AgentSignedIn) -> None:
+    bench, at = join_bench(tables, key_of(event)), tables.at
+    agent = Agent(event.agent_id, bench, False, "", at, at, team=event.team, addresses=event.addresses)
+    stand(tables, agent)
+
+
+def agent_profile_changed(tables: Tables, event: m.AgentProfileChanged) -> None:
+    former = tables.agents[event.agent_id]
+    bench = join_bench(tables, key_of(event))
+    stand(tables, replace(former, bench=bench, team=event.team, addresses=event.addresses))
+    leave_bench(tables, former.bench)
+
+
+def agent_became_ready(tables: Tables, event: m.AgentBecameReady) -> None:
+    at = tables.at
+    stand(tables, replace(tables.agents[event.agent_id], ready=True, reason="", since=at, idle_since=at))
+
+
+def agent_became_not_ready(tables: Tables, event: m.AgentBecameNotReady) -> None:
+    stand(tables, replace(tables.agents[event.agent_id], ready=False, reason=event.reason, since=tables.at))
+
+
+def agent_signed_out(tables: Tables, event: m.AgentSignedOut) -> None:
+    agent = tables.agents[event.agent_id]
+    assert not agent.contacts and not agent.offered, "nobody leaves with a contact"
+    stand(tables, replace(agent, ready=False))
+    del tables.agents[agent.id]
+    leave_bench(tables, agent.bench)
+
+
+def source_heard(tables: Tables, event: m.SourceHeard) -> None:
+    await_source(tables, Source(event.source, event.silent_at))
+
+
+def source_fell_silent(tables: Tables, event: m.SourceFellSilent) -> None:
+    await_source(tables, Source(event.source, event.lost_at, True))
+
+
+def source_lost(tables: Tables, event: m.SourceLost) -> None:
+    tables.silences.drop(tables.sources.pop(event.source).deadline_at, event.source)
+
+
+def rules_published(tables: Tables, event: m.RulesPublished) -> None:
+    former = tables.rules
+    tables.rules, tables.version, tables.hash = compile_rules(event.rules), event.version, event.hash
+    if former is not None and former.weights != tables.rules.weights:
+        for bench in tables.benches.values():
+            bench.rooms.clear()
+        for agent in list(tables.agents.values()):
+            stand(tables, agent)
+
+
+def nothing(tables: Tables, event: m.CommandRefused | m.CommandFailed) -> None:
+    pass
+
+
+# ---- helpers
+
+
+def loaded(load: Load, contact: Contact, change: int) -> Load:
+    calls, chats, texts = load
+    i = INDEX[contact.need[1]]
+    if i == 0:
+        return calls + change, chats, texts
+    return (calls, chats + change, texts) if i == 1 else (calls, chats, texts + change)
+
+
+def back_to_line(tables: Tables, contact: Contact) -> None:
+    """An offered contact waits again, in its old place, and its agent stands free of it."""
+    agent = tables.agents[contact.agent_id]
+    tables.offers.drop(contact.deadline_at, contact.id)
+    contact = tables.contacts[contact.id] = replace(
+        contact, status="waiting", since=tables.at, agent_id="", deadline_at=0
+    )
+    enter_line(tables, contact)
+    stand(tables, replace(agent, offered=""))
+
+
+def leaves_unanswered(tables: Tables, id: str) -> None:
+    contact = tables.contacts[id]
+    leave_line(tables, contact)
+    tables.waits.drop(contact.give_up_at, id)
+    if contact.retry_at:
+        tables.declines.drop(contact.retry_at, id)
+    gone(tables, contact)
+
+
+def gone(tables: Tables, contact: Contact) -> None:
+    del tables.contacts[contact.id]
+    brought = tables.by_source[contact.source]
+    del brought[contact.id]
+    if not brought:
+        del tables.by_source[contact.source]
+    tables.finished.note(contact.id, tables.position, tables.at)
+
+
+def part(tables: Tables, contact: Contact) -> None:
+    """The contact's agent is rid of it."""
+    agent = tables.agents[contact.agent_id]
+    id = contact.id
+    contacts = () if agent.contacts == (id,) else tuple(other for other in agent.contacts if other != id)
+    stand(tables, replace(agent, load=loaded(agent.load, contact, -1), contacts=contacts, idle_since=tables.at))
+
+
+def key_of(event: m.AgentSignedIn | m.AgentProfileChanged) -> ProfileKey:
+    limits = event.limits
+    return (
+        event.queues,
+        tuple(event.skills.items()),
+        (limits.get("call", 0), limits.get("chat", 0), limits.get("sms", 0)),
+    )
+
+
+def await_source(tables: Tables, source: Source) -> None:
+    former = tables.sources.get(source.id)
+    if former is not None:
+        tables.silences.drop(former.deadline_at, source.id)
+    tables.sources[source.id] = source
+    tables.silences.put(source.deadline_at, source.id)
+
+
+EVOLVE: dict[type[m.Event], Callable[[Tables, Any], None]] = {
+    m.ContactQueued: contact_queued,
+    m.ContactUpdated: contact_updated,
+    m.OfferIssued: offer_issued,
+    m.OfferAccepted: offer_accepted,
+    m.OfferDeclined: offer_declined,
+    m.OfferExpired: offer_expired,
+    m.OfferRevoked: offer_revoked,
+    m.DeclinesLapsed: declines_lapsed,
+    m.ContactTransferred: contact_transferred,
+    m.ContactAbandoned: contact_abandoned,
+    m.ContactTimedOut: contact_timed_out,
+    m.ContactEnded: contact_ended,
+    m.WrapUpStarted: wrap_up_started,
+    m.WrapUpEnded: wrap_up_ended,
+    m.AgentSignedIn: agent_signed_in,
+    m.AgentProfileChanged: agent_profile_changed,
+    m.AgentBecameReady: agent_became_ready,
+    m.AgentBecameNotReady: agent_became_not_ready,
+    m.AgentSignedOut: agent_signed_out,
+    m.SourceHeard: source_heard,
+    m.SourceFellSilent: source_fell_silent,
+    m.SourceLost: source_lost,
+    m.RulesPublished: rules_published,
+    m.CommandRefused: nothing,
+    m.CommandFailed: nothing,
+}

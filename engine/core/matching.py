@@ -1,0 +1,185 @@
+"""Which agents can serve which needs, and who stands where: the indexes that offers are read from.
+
+Whether a profile can serve a need is worked out once per pair, when either is first met. Needs that nobody waits with
+and
+profiles that nobody is signed in with are kept for a while (they mostly come back) and then forgotten, oldest first.
+"""
+
+from msgspec.structs import replace
+
+from .ordered import NEVER
+from .rules import FULL, INDEX
+from .tables import Agent, Bench, Contact, Line, Load, Need, ProfileKey, Tables, View
+
+KEPT = 1024  # empty lines, and benches nobody is signed in with
+
+
+def can_serve(key: ProfileKey, need: Need) -> bool:
+    """Queue, channel and every skill at its level; room is another matter."""
+    queues, skills, limits = key
+    queue_id, channel, wanted = need
+    if queue_id not in queues or not limits[INDEX[channel]]:
+        return False
+    have = dict(skills)
+    return all(have.get(skill, 0) >= level for skill, level in wanted)
+
+
+def line_for(tables: Tables, need: Need) -> Line:
+    line = tables.lines.get(need)
+    if line is None:
+        line = tables.lines[need] = Line(need)
+        for bench in tables.benches.values():
+            if can_serve(bench.key, need):
+                introduce(line, bench)
+    return line
+
+
+def bench_for(tables: Tables, key: ProfileKey) -> Bench:
+    bench = tables.benches.get(key)
+    if bench is None:
+        number = tables.free_numbers.pop() if tables.free_numbers else len(tables.numbers)
+        bench = tables.benches[key] = Bench(number, key)
+        tables.numbers[number : number + 1] = [bench]
+        for line in tables.lines.values():
+            if can_serve(key, line.need):
+                introduce(line, bench)
+    return bench
+
+
+def introduce(line: Line, bench: Bench) -> None:
+    line.profiles.add(bench.number)
+    line.who |= 1 << bench.number
+    bench.lines[line.index].append(line)
+
+
+def enter_line(tables: Tables, contact: Contact) -> None:
+    line = line_for(tables, contact.need)
+    if not line.waiting.size:
+        tables.idle_lines.pop(contact.need, None)
+    line.waiting.add((contact.due_at, contact.seq, contact.id))
+
+
+def leave_line(tables: Tables, contact: Contact) -> None:
+    line = tables.lines[contact.need]
+    line.waiting.remove((contact.due_at, contact.seq, contact.id))
+    if not line.waiting.size:
+        tables.idle_lines[contact.need] = None
+        if len(tables.idle_lines) > KEPT:
+            forget_line(tables, next(iter(tables.idle_lines)))
+
+
+def forget_line(tables: Tables, need: Need) -> None:
+    line = tables.lines.pop(need)
+    del tables.idle_lines[need]
+    for bench in tables.benches.values():
+        if bench.number in line.profiles:
+            bench.lines[line.index].remove(line)
+
+
+def join_bench(tables: Tables, key: ProfileKey) -> int:
+    bench = bench_for(tables, key)
+    if not bench.signed_in:
+        tables.idle_benches.pop(key, None)
+    bench.signed_in += 1
+    return bench.number
+
+
+def leave_bench(tables: Tables, number: int) -> None:
+    bench = tables.numbers[number]
+    bench.signed_in -= 1
+    if not bench.signed_in:
+        tables.idle_benches[bench.key] = None
+        if len(tables.idle_benches) > KEPT:
+            forget_bench(tables, next(iter(tables.idle_benches)))
+
+
+def forget_bench(tables: Tables, key: ProfileKey) -> None:
+    bench = tables.benches.pop(key)
+    del tables.idle_benches[key]
+    for lines in bench.lines:
+        for line in lines:
+            line.profiles.discard(bench.number)
+            line.who ^= 1 << bench.number
+    tables.free_numbers.append(bench.number)
+
+
+def room_of(view: View, bench: Bench, load: Load) -> int:
+    """The channels of which one more fits, as bits. Worked out once per profile and load."""
+    rooms = bench.rooms
+    room = rooms.get(load)
+    if room is None:
+        assert view.rules is not None
+        weights, limits = view.rules.weights, bench.key[2]
+        free = FULL - sum(weight * count for weight, count in zip(weights, load, strict=True))
+        room = sum(1 << i for i in range(3) if weights[i] <= free and load[i] < limits[i])
+        rooms[load] = room
+    return room
+
+
+def stand(tables: Tables, agent: Agent) -> None:
+    """Stores an agent's new row and puts them where their room now belongs: nowhere while not ready or offered
+    something."""
+    bench = tables.numbers[agent.bench]
+    room = room_of(tables, bench, agent.load) if agent.ready and not agent.offered else 0
+    former = tables.agents.get(agent.id)
+    if former is not None and former.ready:
+        bench_before = tables.numbers[former.bench]
+        bench_before.ready -= 1
+    if agent.ready:
+        bench.ready += 1
+    if agent.room != room:
+        agent = replace(agent, room=room)
+    tables.agents[agent.id] = agent
+    if former is not None and former.room:
+        if former.room == room and former.idle_since == agent.idle_since and former.bench == agent.bench:
+            return
+        tables.lineups[former.room].remove((former.idle_since, former.id, former.bench))
+    if room:
+        tables.lineups[room].add((agent.idle_since, agent.id, agent.bench))
+
+
+def longest_idle(view: View, contact: Contact, rooms: tuple[int, ...]) -> str:
+    """Of the agents who stand, have room and can serve the contact: the longest idle; ties by id. Empty: nobody."""
+    line = view.lines[contact.need]
+    who = line.who
+    if not who:
+        return ""
+    best = NEVER
+    for room in rooms:
+        lineup = view.lineups[room]
+        if lineup.first < best:
+            found = lineup.first_of(who, line.profiles, contact.declined_by)
+            if found < best:
+                best = found
+    return best[1] if best is not NEVER else ""
+
+
+def earliest_due(view: View, agent: Agent) -> str:
+    """Of the waiting contacts that this standing agent has room for and can serve: the earliest due; ties by arrival.
+    Empty: none."""
+    lines = view.numbers[agent.bench].lines
+    first = NEVER
+    room = agent.room
+    for i in range(3):
+        if room >> i & 1:
+            for line in lines[i]:
+                head = line.waiting.first
+                if head < first:
+                    first = head
+    if first is NEVER:
+        return ""
+    contacts, id = view.contacts, agent.id
+    contact_id: str = first[2]
+    if id not in contacts[contact_id].declined_by:
+        return contact_id
+    first = NEVER  # declined: the first of each line that the agent has not declined
+    for i in range(3):
+        if room >> i & 1:
+            for line in lines[i]:
+                for entry in line.waiting:
+                    if entry >= first:
+                        break
+                    if id not in contacts[entry[2]].declined_by:
+                        first = entry
+                        break
+    return first[2] if first is not NEVER else ""

@@ -1,0 +1,480 @@
+"""All commands and events, as two closed unions of frozen structs.
+
+Commands ask, events tell. On every wire a type is written in kebab case: `OfferIssued` is `offer-issued`.
+Times ending in `_at` are milliseconds since the epoch, from the log; `_ms` are milliseconds. Stored names are for
+years: new fields get defaults, nothing is renamed.
+"""
+
+from typing import Annotated, Any, Literal, get_args
+
+import msgspec
+from msgspec import Meta, Struct
+
+from .rules import Rules
+from .words import Channel, Id, Key, Skills, Text, Tier
+
+By = Literal["customer", "agent", "adapter"]
+Attributes = Annotated[dict[Annotated[str, Meta(min_length=1, max_length=64)], Text], Meta(max_length=64)]
+
+
+def kebab(name: str) -> str:
+    return "".join("-" + c.lower() if c.isupper() else c for c in name).lstrip("-")
+
+
+class Command(
+    Struct, frozen=True, gc=False, tag_field="type", tag=kebab, omit_defaults=True, forbid_unknown_fields=True
+):
+    """What somebody asks. Unknown fields are refused, so that a misspelt one is not silently lost."""
+
+
+class Event(Struct, frozen=True, gc=False, tag_field="type", tag=kebab, omit_defaults=True):
+    """What happened. A reader that is older than the writer skips the fields it does not know."""
+
+
+# ---- commands: contacts
+
+
+class RouteContact(Command, frozen=True):
+    """A contact arrives and wants an agent of a queue. `customer` is a key, never a number or a name."""
+
+    contact_id: Id
+    channel: Channel
+    queue_id: Id
+    customer: Key = ""
+    skills: Skills = {}
+    tier: Tier = "now"
+    vip: bool = False
+    attributes: Attributes = {}
+
+
+class UpdateContact(Command, frozen=True):
+    """Changes what is known of a waiting contact: `skills` replaces all, `attributes` replaces those named (""
+    removes)."""
+
+    contact_id: Id
+    skills: Skills | None = None
+    attributes: Attributes = {}
+
+
+class AcceptOffer(Command, frozen=True):
+    """The agent takes the contact that is held out to them."""
+
+    contact_id: Id
+    agent_id: Id
+
+
+class DeclineOffer(Command, frozen=True):
+    """The agent does not take it; the contact goes back to its place and to somebody else first."""
+
+    contact_id: Id
+    agent_id: Id
+    reason: Key = ""
+
+
+class EndContact(Command, frozen=True):
+    """The contact is over. Ended by the customer (or by an adapter that lost them) before an agent answered, it is
+    abandoned."""
+
+    contact_id: Id
+    by: By
+
+
+class CompleteWrapUp(Command, frozen=True):
+    """The agent has finished the work after a contact."""
+
+    contact_id: Id
+    agent_id: Id
+
+
+class TransferContact(Command, frozen=True):
+    """The agent who has the contact passes it to a queue. `skills`, where given, replaces what the contact needs."""
+
+    contact_id: Id
+    agent_id: Id
+    queue_id: Id
+    skills: Skills | None = None
+
+
+# ---- commands: agents
+
+
+class SignInAgent(Command, frozen=True):
+    """An agent comes to work, not ready unless `ready`. Queues, skills and limits come from here or from the rules'
+    roster."""
+
+    agent_id: Id
+    ready: bool = False
+    queues: Annotated[tuple[Id, ...], Meta(max_length=500)] | None = None
+    skills: Skills | None = None
+    limits: dict[Channel, Annotated[int, Meta(ge=0, le=100)]] | None = None
+    team: Key = ""
+    addresses: dict[Channel, Text] = {}
+
+
+class SetAgentReady(Command, frozen=True):
+    """The agent can be offered contacts from now on."""
+
+    agent_id: Id
+
+
+class SetAgentNotReady(Command, frozen=True):
+    """The agent is not offered contacts until ready again; those they have stay with them."""
+
+    agent_id: Id
+    reason: Key = ""
+
+
+class SignOutAgent(Command, frozen=True):
+    """The agent leaves. Refused while they are talking to a contact."""
+
+    agent_id: Id
+
+
+# ---- commands: sources, rules, time
+
+
+class SourceHeartbeat(Command, frozen=True):
+    """The sending adapter is alive. Once it has said so, `silence_ms` without another word makes its contacts
+    suspect."""
+
+    silence_ms: Annotated[int, Meta(ge=1_000, le=86_400_000)] = 0
+
+
+class PublishRules(Command, frozen=True):
+    """New rules for the pool; only hosts and operators send this, after `waitline check`."""
+
+    rules: Rules
+
+
+class Tick(Command, frozen=True):
+    """A deadline has passed. Only the host that owns the log sends this."""
+
+
+AnyCommand = (
+    RouteContact
+    | UpdateContact
+    | AcceptOffer
+    | DeclineOffer
+    | EndContact
+    | CompleteWrapUp
+    | TransferContact
+    | SignInAgent
+    | SetAgentReady
+    | SetAgentNotReady
+    | SignOutAgent
+    | SourceHeartbeat
+    | PublishRules
+    | Tick
+)
+
+# ---- events: contacts
+
+
+class ContactQueued(Event, frozen=True):
+    """It waits. due_at = queued_at + target_ms - head_start_ms orders the line; `reason` says why (codes: the tier,
+    vip)."""
+
+    contact_id: str
+    channel: Channel
+    queue_id: str
+    source: str
+    due_at: int
+    give_up_at: int
+    target_ms: int
+    reason: tuple[str, ...]
+    tier: Tier = "now"
+    vip: bool = False
+    customer: str = ""
+    skills: dict[str, int] = {}
+    head_start_ms: int = 0
+    attributes: dict[str, str] = {}
+
+
+class ContactUpdated(Event, frozen=True):
+    """What is known of a waiting contact changed; `attributes` are all it has now, `skills` all it needs now."""
+
+    contact_id: str
+    queue_id: str
+    skills: dict[str, int] = {}
+    attributes: dict[str, str] = {}
+
+
+class OfferIssued(Event, frozen=True):
+    """Held out to one agent until expires_at.
+
+    reason: `longest-idle` (the contact came free, and of the agents who can serve it this one had been idle longest) or
+    `earliest-due` (the agent came free, and of the contacts they can serve this one was due first); then
+    `after-decline`
+    when others before it were passed over because of a decline.
+    """
+
+    contact_id: str
+    agent_id: str
+    queue_id: str
+    expires_at: int
+    waited_ms: int
+    idle_ms: int
+    reason: tuple[str, ...]
+
+
+class OfferAccepted(Event, frozen=True):
+    """The agent has the contact. waited_ms: from entering the queue to this moment; talk_until: the backstop on the
+    talk."""
+
+    contact_id: str
+    agent_id: str
+    queue_id: str
+    waited_ms: int
+    talk_until: int
+
+
+class OfferDeclined(Event, frozen=True):
+    """The agent said no; not offered to them again before retry_at, or until all able agents have declined."""
+
+    contact_id: str
+    agent_id: str
+    queue_id: str
+    retry_at: int
+    reason: str = ""
+
+
+class OfferExpired(Event, frozen=True):
+    """The agent did not answer in time (RONA)."""
+
+    contact_id: str
+    agent_id: str
+    queue_id: str
+
+
+class OfferRevoked(Event, frozen=True):
+    """Taken back: customer-left, adapter-lost, wait-limit, agent-not-ready, agent-signed-out, over-capacity or
+    source-lost."""
+
+    contact_id: str
+    agent_id: str
+    queue_id: str
+    reason: str
+
+
+class DeclinesLapsed(Event, frozen=True):
+    """Who declined this contact may be offered it again: `all-declined` or `time`."""
+
+    contact_id: str
+    queue_id: str
+    reason: str
+
+
+class ContactTransferred(Event, frozen=True):
+    """Agent agent_id passed it to queue_id; it keeps the time it first queued, so it is due as if it had waited
+    there."""
+
+    contact_id: str
+    agent_id: str
+    from_queue_id: str
+    queue_id: str
+    due_at: int
+    give_up_at: int
+    target_ms: int
+    reason: tuple[str, ...]
+    skills: dict[str, int] = {}
+    head_start_ms: int = 0
+    talked_ms: int = 0
+
+
+class ContactAbandoned(Event, frozen=True):
+    """It left before an agent answered. by: customer, or adapter (the line was lost, or the source fell silent)."""
+
+    contact_id: str
+    queue_id: str
+    waited_ms: int
+    by: By
+
+
+class ContactTimedOut(Event, frozen=True):
+    """It waited as long as the rules allow and leaves the line unanswered."""
+
+    contact_id: str
+    queue_id: str
+    waited_ms: int
+
+
+class ContactEnded(Event, frozen=True):
+    """The talk is over. by: customer, agent, adapter, or limit (the backstop on talks). wrap_up: whether the agent
+    has it to wrap up next."""
+
+    contact_id: str
+    agent_id: str
+    queue_id: str
+    talked_ms: int
+    by: Literal["customer", "agent", "adapter", "limit"]
+    wrap_up: bool = False
+
+
+class WrapUpStarted(Event, frozen=True):
+    """The agent works after the contact, until `until` at the latest."""
+
+    contact_id: str
+    agent_id: str
+    queue_id: str
+    until: int
+
+
+class WrapUpEnded(Event, frozen=True):
+    """reason: done, limit, or signed-out."""
+
+    contact_id: str
+    agent_id: str
+    queue_id: str
+    wrapped_ms: int
+    reason: Literal["done", "limit", "signed-out"]
+
+
+# ---- events: agents
+
+
+class AgentSignedIn(Event, frozen=True):
+    """The agent is here, not ready, with these queues (sorted), skills (sorted) and greatest numbers of contacts by
+    channel."""
+
+    agent_id: str
+    queues: tuple[str, ...]
+    skills: dict[str, int]
+    limits: dict[str, int]
+    team: str = ""
+    addresses: dict[str, str] = {}
+
+
+class AgentProfileChanged(Event, frozen=True):
+    """New rules changed what a signed-in agent serves."""
+
+    agent_id: str
+    queues: tuple[str, ...]
+    skills: dict[str, int]
+    limits: dict[str, int]
+    team: str = ""
+    addresses: dict[str, str] = {}
+
+
+class AgentBecameReady(Event, frozen=True):
+    agent_id: str
+
+
+class AgentBecameNotReady(Event, frozen=True):
+    """reason: what the agent gave, or `no-answer` after an offer expired."""
+
+    agent_id: str
+    reason: str = ""
+
+
+class AgentSignedOut(Event, frozen=True):
+    agent_id: str
+
+
+# ---- events: sources, rules, failures
+
+
+class SourceHeard(Event, frozen=True):
+    """The adapter is alive; without another word by silent_at it counts as silent."""
+
+    source: str
+    silent_at: int
+
+
+class SourceFellSilent(Event, frozen=True):
+    """Nothing was heard in time; at lost_at its contacts are given up unless it speaks again."""
+
+    source: str
+    lost_at: int
+
+
+class SourceLost(Event, frozen=True):
+    """It stayed silent; all contacts that it brought have been ended."""
+
+    source: str
+
+
+class RulesPublished(Event, frozen=True):
+    """These rules hold from the next command on. hash: SHA-256 over their bytes."""
+
+    version: int
+    hash: str
+    rules: Rules
+
+
+class CommandRefused(Event, frozen=True):
+    """Nothing was done. command: its type; subject: the id it was about; reason: a code; seen: what is so instead, as
+    codes."""
+
+    command: str
+    subject: str
+    reason: str
+    seen: tuple[str, ...] = ()
+
+
+class CommandFailed(Event, frozen=True):
+    """The engine itself failed on this command and set it aside; everything else goes on. Report it as a bug."""
+
+    command: str
+    error: str
+
+
+AnyEvent = (
+    ContactQueued
+    | ContactUpdated
+    | OfferIssued
+    | OfferAccepted
+    | OfferDeclined
+    | OfferExpired
+    | OfferRevoked
+    | DeclinesLapsed
+    | ContactTransferred
+    | ContactAbandoned
+    | ContactTimedOut
+    | ContactEnded
+    | WrapUpStarted
+    | WrapUpEnded
+    | AgentSignedIn
+    | AgentProfileChanged
+    | AgentBecameReady
+    | AgentBecameNotReady
+    | AgentSignedOut
+    | SourceHeard
+    | SourceFellSilent
+    | SourceLost
+    | RulesPublished
+    | CommandRefused
+    | CommandFailed
+)
+
+COMMANDS: dict[str, type[Command]] = {kebab(kind.__name__): kind for kind in get_args(AnyCommand)}
+EVENTS: dict[str, type[Event]] = {kebab(kind.__name__): kind for kind in get_args(AnyEvent)}
+TYPE_OF: dict[type[Any], str] = {kind: name for name, kind in (COMMANDS | EVENTS).items()}
+INTERNAL = frozenset({"publish-rules", "tick"})  # what no adapter may send
+
+
+class CommandRef(Struct, frozen=True, gc=False, omit_defaults=True):
+    """Which command brought a turn about."""
+
+    pool: str
+    source: str
+    id: str
+    type: str
+    actor: str = ""
+
+
+class Turn(Struct, frozen=True, gc=False):
+    """What one command brought about, without its owner: these bytes are what the chain is taken over."""
+
+    position: int
+    at: int
+    command: CommandRef
+    events: list[AnyEvent]
+
+
+class RawTurn(Struct, frozen=True, gc=False):
+    """A turn whose events are not read yet."""
+
+    position: int
+    at: int
+    command: CommandRef
+    events: msgspec.Raw

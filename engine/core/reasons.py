@@ -1,0 +1,46 @@
+"""Every reason code that an event may carry. Sentences for them, in zh-CN and en, are made at the edge (engine/web)."""
+
+REFUSALS = frozenset(
+    {
+        "agent-has-contacts",  # signing out while talking
+        "already-ended",  # the talk is over, only wrap-up is left
+        "already-not-ready",
+        "already-ready",
+        "already-signed-in",
+        "channel-not-served",  # the queue does not take this channel
+        "contact-id-open",  # a contact with this id is here
+        "contact-id-used",  # a contact with this id was here and has left
+        "no-wrap-up",  # this agent has no wrap-up of this contact
+        "not-in-roster",  # the rules name all agents, and not this one
+        "not-talking",  # only a contact in talk can be transferred
+        "not-waiting",  # only a waiting contact can be updated
+        "not-with-agent",  # another agent has it, or none
+        "nothing-to-serve",  # signing in without a queue
+        "offer-expired",  # its time had passed when the answer came
+        "offer-gone",  # not offered to this agent now
+        "over-capacity",  # the rules have since left no room for it
+        "queue-in-use",  # new rules drop a queue that has contacts
+        "roster-in-rules",  # queues, skills and limits are said by the rules, not at sign-in
+        "unknown-agent",  # not signed in
+        "unknown-contact",  # never seen, or gone for longer than ids are kept
+        "unknown-queue",
+        "wrong-pool",  # rules made for another pool
+    }
+)
+OFFERS = frozenset({"earliest-due", "longest-idle", "after-decline"})
+QUEUED = frozenset({"tier-now", "tier-today", "tier-follow-up", "vip"})
+REVOKES = frozenset(
+    {
+        "customer-left",
+        "adapter-lost",
+        "wait-limit",
+        "agent-not-ready",
+        "agent-signed-out",
+        "over-capacity",
+        "source-lost",
+    }
+)
+LAPSES = frozenset({"all-declined", "time"})
+NOT_READY = frozenset({"no-answer"})  # besides what agents say themselves
+WRAP_UP_ENDS = frozenset({"done", "limit", "signed-out"})
+REASONS = REFUSALS | OFFERS | QUEUED | REVOKES | LAPSES | NOT_READY | WRAP_UP_ENDS

@@ -1,0 +1,92 @@
+"""Rows out of the tables and back: what a snapshot holds. Everything that is derived is made anew."""
+
+from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from .matching import enter_line, join_bench, stand
+from .rules import Rules, compile_rules
+from .tables import Agent, Contact, ProfileKey, Recent, Source, Tables, View
+
+Kept = tuple[str, int]  # key, value
+
+
+class Rows(Struct, frozen=True):
+    """One pool. Agents' `bench` is an index into `profiles`; seen and finished: the older generation, a break ("",
+    since), the younger."""
+
+    at: int
+    position: int
+    rules: Rules
+    version: int
+    hash: str
+    sources: list[Source]
+    profiles: list[ProfileKey]
+    contacts: list[Contact]
+    agents: list[Agent]
+    seen: list[Kept]
+    finished: list[Kept]
+
+
+def rows_of(view: View) -> Rows:
+    """The rows as they stand; they are frozen, so what is done later to the tables does not show in them."""
+    assert view.rules is not None, "a pool begins with its rules"
+    numbers: dict[int, int] = {}
+    agents = [
+        replace(agent, bench=numbers.setdefault(agent.bench, len(numbers)), room=0) for agent in view.agents.values()
+    ]
+    return Rows(
+        view.at,
+        view.position,
+        view.rules.rules,
+        view.version,
+        view.hash,
+        list(view.sources.values()),
+        [view.numbers[number].key for number in numbers],
+        list(view.contacts.values()),
+        agents,
+        kept(view.seen),
+        kept(view.finished),
+    )
+
+
+def restored(rows: Rows) -> Tables:
+    tables = Tables()
+    tables.at, tables.position = rows.at, rows.position
+    tables.rules, tables.version, tables.hash = compile_rules(rows.rules), rows.version, rows.hash
+    for agent in rows.agents:
+        stand(tables, replace(agent, bench=join_bench(tables, rows.profiles[agent.bench])))
+    for contact in rows.contacts:
+        tables.contacts[contact.id] = contact
+        tables.by_source.setdefault(contact.source, {})[contact.id] = None
+    for contact in sorted(rows.contacts, key=lambda contact: (contact.due_at, contact.seq)):
+        if contact.status == "waiting":
+            enter_line(tables, contact)
+        if contact.status in ("waiting", "offered"):
+            tables.waits.put(contact.give_up_at, contact.id)
+        if contact.retry_at:
+            tables.declines.put(contact.retry_at, contact.id)
+        if contact.deadline_at:
+            agenda: Any = {"offered": tables.offers, "talking": tables.talks, "wrap-up": tables.wraps}[contact.status]
+            agenda.put(contact.deadline_at, contact.id)
+    for source in rows.sources:
+        tables.sources[source.id] = source
+        tables.silences.put(source.deadline_at, source.id)
+    give_back(tables.seen, rows.seen)
+    give_back(tables.finished, rows.finished)
+    return tables
+
+
+def kept(recent: Recent) -> list[Kept]:
+    return [*recent.old.items(), ("", recent.since), *recent.young.items()]
+
+
+def give_back(recent: Recent, rows: list[Kept]) -> None:
+    generation = recent.old
+    for key, value in rows:
+        if key:
+            generation[key] = value
+        else:
+            recent.since = value
+            generation = recent.young

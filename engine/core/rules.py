@@ -1,0 +1,222 @@
+"""A pool's rules: what a rules file says, as it stands in the log, and compiled for the hot path.
+
+Durations in `Rules` are whole seconds, as people write them; `Compiled` holds milliseconds.
+"""
+
+from hashlib import sha256
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from .words import CHANNELS, TIERS, Channel, Id, Key, Skills, Text
+
+Seconds = Annotated[int, Meta(ge=0, le=30 * 86_400)]
+Duration = Annotated[int, Meta(ge=1, le=30 * 86_400)]  # a deadline of no seconds would be due at once, for ever
+Weight = Annotated[int, Meta(ge=1, le=1_000)]
+Limit = Annotated[int, Meta(ge=0, le=100)]
+
+
+class Rule(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """A table of the rules file."""
+
+
+class Targets(Rule, frozen=True, rename=lambda name: name.replace("_", "-")):
+    """How soon a contact of each tier should be served, in seconds: this, not a priority number, orders the line."""
+
+    now: Seconds = 60
+    today: Seconds = 4 * 3600
+    follow_up: Seconds = 24 * 3600
+
+
+class HeadStarts(Rule, frozen=True):
+    """Seconds by which a contact is due earlier than its tier alone would say."""
+
+    vip: Seconds = 90
+
+
+class Weights(Rule, frozen=True):
+    """How much of an agent's 100 a contact of each channel takes."""
+
+    call: Weight = 100
+    chat: Weight = 33
+    sms: Weight = 20
+
+
+class Limits(Rule, frozen=True):
+    """The greatest number of contacts of each channel that one agent has at a time."""
+
+    call: Limit = 1
+    chat: Limit = 3
+    sms: Limit = 5
+
+
+class Times(Rule, frozen=True):
+    """Deadlines, in seconds; a queue may say its own `offer`, `wrap_up`, `wait` and `talk`."""
+
+    offer: Duration = 15
+    wrap_up: Seconds = 30
+    wait: Duration = 3 * 86_400
+    talk: Duration = 12 * 3600
+    decline: Duration = 120
+    silence: Duration = 30
+    lost: Duration = 120
+
+
+class Queue(Rule, frozen=True):
+    """A queue of the pool. service_level: the threshold T in seconds of `answered within T`."""
+
+    id: Id
+    name: Text = ""
+    channels: tuple[Channel, ...] = CHANNELS
+    skills: Skills = {}
+    service_level: Duration = 20
+    targets: Targets | None = None
+    offer: Duration | None = None
+    wrap_up: Seconds | None = None
+    wait: Duration | None = None
+    talk: Duration | None = None
+
+
+class Team(Rule, frozen=True):
+    """What its agents have in common; an agent's own queues and skills come on top."""
+
+    id: Id
+    queues: tuple[Id, ...] = ()
+    skills: Skills = {}
+
+
+class Agent(Rule, frozen=True):
+    """One person of the roster."""
+
+    id: Id
+    name: Text = ""
+    team: Key = ""
+    queues: tuple[Id, ...] = ()
+    skills: Skills = {}
+    limits: Limits | None = None
+    addresses: dict[Channel, Text] = {}
+
+
+class Rules(Rule, frozen=True):
+    """Everything a pool decides by. roster: `rules` (agents are those listed here) or `sign-in` (they say what they
+    serve)."""
+
+    pool: Id
+    queues: tuple[Queue, ...]
+    time_zone: Id = "UTC"
+    locale: Literal["en", "zh-CN"] = "en"
+    roster: Literal["rules", "sign-in"] = "sign-in"
+    targets: Targets = Targets()
+    head_starts: HeadStarts = HeadStarts()
+    times: Times = Times()
+    weights: Weights = Weights()
+    limits: Limits = Limits()
+    teams: tuple[Team, ...] = ()
+    agents: tuple[Agent, ...] = ()
+
+
+# ---- compiled
+
+FULL = 100  # what an agent has to give, in weights
+BIT: dict[str, int] = {channel: 1 << i for i, channel in enumerate(CHANNELS)}
+INDEX: dict[str, int] = {channel: i for i, channel in enumerate(CHANNELS)}
+ROOMS_WITH: dict[str, tuple[int, ...]] = {c: tuple(room for room in range(8) if room & BIT[c]) for c in CHANNELS}
+CHANNELS_OF: tuple[tuple[int, ...], ...] = tuple(tuple(i for i in range(3) if room >> i & 1) for room in range(8))
+REASON: dict[tuple[str, bool], tuple[str, ...]] = {
+    (tier, vip): (f"tier-{tier}", "vip") if vip else (f"tier-{tier}",) for tier in TIERS for vip in (False, True)
+}
+
+
+class Plan(Struct, frozen=True):
+    """What one queue goes by, in milliseconds."""
+
+    channels: tuple[str, ...]
+    skills: dict[str, int]
+    target_ms: dict[str, int]
+    offer_ms: int
+    wrap_up_ms: int
+    wait_ms: int
+    talk_ms: int
+
+
+class Profile(Struct, frozen=True):
+    """What an agent serves: queues and skills sorted, limits by channel."""
+
+    queues: tuple[str, ...]
+    skills: dict[str, int]
+    limits: dict[str, int]
+    team: str = ""
+    addresses: dict[str, str] = {}
+
+
+class Compiled(Struct, frozen=True):
+    """The rules as the core reads them."""
+
+    rules: Rules
+    queues: dict[str, Plan]
+    roster: dict[str, Profile]
+    limits: dict[str, int]
+    weights: tuple[int, int, int]
+    vip_ms: int
+    decline_ms: int
+    silence_ms: int
+    lost_ms: int
+
+
+def compile_rules(rules: Rules) -> Compiled:
+    """The rules must have been checked; times in the result are milliseconds."""
+    times = rules.times
+    plans = {}
+    for queue in rules.queues:
+        targets = queue.targets or rules.targets
+        plans[queue.id] = Plan(
+            queue.channels,
+            in_order(queue.skills),
+            {"now": targets.now * 1000, "today": targets.today * 1000, "follow-up": targets.follow_up * 1000},
+            own(queue.offer, times.offer),
+            own(queue.wrap_up, times.wrap_up),
+            own(queue.wait, times.wait),
+            own(queue.talk, times.talk),
+        )
+    teams = {team.id: team for team in rules.teams}
+    roster = {}
+    for agent in rules.agents:
+        team = teams.get(agent.team, Team(""))
+        roster[agent.id] = Profile(
+            tuple(sorted({*team.queues, *agent.queues})),
+            in_order(team.skills | agent.skills),
+            limits_of(agent.limits or rules.limits),
+            agent.team,
+            in_order(agent.addresses),
+        )
+    weights = rules.weights
+    return Compiled(
+        rules,
+        plans,
+        roster,
+        limits_of(rules.limits),
+        (weights.call, weights.chat, weights.sms),
+        rules.head_starts.vip * 1000,
+        times.decline * 1000,
+        times.silence * 1000,
+        times.lost * 1000,
+    )
+
+
+def own(said: int | None, common: int) -> int:
+    return (common if said is None else said) * 1000
+
+
+def limits_of(limits: Limits) -> dict[str, int]:
+    return {"call": limits.call, "chat": limits.chat, "sms": limits.sms}
+
+
+def in_order(said: dict[Any, Any]) -> dict[Any, Any]:
+    """Sorted by name, so that equal ones have equal bytes."""
+    return dict(sorted(said.items())) if len(said) > 1 else said
+
+
+def hash_of(rules: Rules) -> str:
+    """SHA-256 over the rules' bytes as they stand in the log, in hex."""
+    return sha256(msgspec.json.encode(rules)).hexdigest()

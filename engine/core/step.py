@@ -1,0 +1,66 @@
+"""One turn: decide, evolve, offer until quiet. The only call a host makes."""
+
+from . import messages as m
+from .deadlines import NONE
+from .decide import DECIDE
+from .evolve import EVOLVE
+from .offers import offers
+from .tables import Tables, View
+
+
+def step(tables: Tables, command: m.Command, source: str, id: str, position: int, at: int) -> list[m.Event]:
+    """The events of the command at `position`, written into the tables. Time never runs backwards: an earlier `at`
+    counts as
+    the last one. A command that had events before (same source and id) says nothing: `repeated` tells which it was."""
+    tables.position = position
+    if at > tables.at:
+        tables.at = at
+    kind = type(command)
+    own = kind is m.Tick  # the host's own: never repeated by a sender
+    key = f"{source}\n{id}"
+    if not own and tables.seen.get(key) is not None:
+        return []
+    events = DECIDE[kind](tables, command, source)
+    if not events:
+        return events
+    for event in events:
+        EVOLVE[type(event)](tables, event)
+    issued = EVOLVE[m.OfferIssued]
+
+    def issue(event: m.OfferIssued) -> None:
+        issued(tables, event)
+        events.append(event)
+
+    offers(tables, events, issue)
+    if not own:
+        tables.seen.note(key, position, tables.at)
+    return events
+
+
+def fold(tables: Tables, turn: m.Turn) -> None:
+    """Writes an accepted turn into the tables, as `step` did when it was decided."""
+    tables.position = turn.position
+    tables.at = turn.at
+    for event in turn.events:
+        EVOLVE[type(event)](tables, event)
+    command = turn.command
+    if command.type != "tick" and turn.events:
+        tables.seen.note(f"{command.source}\n{command.id}", turn.position, turn.at)
+
+
+def repeated(view: View, source: str, id: str) -> int | None:
+    """The position of the command of this source with this id, if it had events and is still kept."""
+    return view.seen.get(f"{source}\n{id}")
+
+
+def next_due(view: View) -> int:
+    """When the next tick is due: the earliest deadline, or deadlines.NONE."""
+    return min(
+        NONE,
+        view.offers.next(),
+        view.wraps.next(),
+        view.talks.next(),
+        view.waits.next(),
+        view.declines.next(),
+        view.silences.next(),
+    )

@@ -1,0 +1,189 @@
+"""What is known: rows by id, and the indexes that are kept beside them.
+
+Rows are frozen and replaced by assignment, and no row points at another row. Everything that is not a row is derived
+from
+the rows (matching.py) and made anew on restore. Who takes a `View` only reads; who takes `Tables` writes.
+"""
+
+from typing import Literal
+
+from msgspec import Struct
+
+from .deadlines import Agenda
+from .ordered import NEVER, Entry, Lineup, Ordered
+from .rules import Compiled
+
+Status = Literal["waiting", "offered", "talking", "wrap-up"]
+Need = tuple[str, str, tuple[tuple[str, int], ...]]  # queue, channel, skills with levels, sorted
+ProfileKey = tuple[
+    tuple[str, ...], tuple[tuple[str, int], ...], tuple[int, int, int]
+]  # queues, skills, limits by channel
+Load = tuple[int, int, int]  # contacts by channel: call, chat, sms
+
+
+class Contact(Struct, frozen=True, gc=False, array_like=True):
+    """An open contact. seq: position of the command that brought it, which breaks ties among equal due times."""
+
+    id: str
+    source: str
+    customer: str
+    need: Need
+    tier: str
+    vip: bool
+    seq: int
+    first_queued_at: int
+    queued_at: int
+    due_at: int
+    give_up_at: int
+    status: Status
+    since: int
+    agent_id: str = ""
+    deadline_at: int = 0  # of the offer, the talk or the wrap-up
+    declined_by: tuple[str, ...] = ()
+    retry_at: int = 0  # when the declines lapse; 0: none
+    attributes: dict[str, str] = {}
+
+
+class Agent(Struct, frozen=True, gc=False, array_like=True):
+    """A signed-in agent. bench: number of their profile's; contacts: those they talk to or wrap up; offered: the one
+    held out to them."""
+
+    id: str
+    bench: int
+    ready: bool
+    reason: str
+    since: int
+    idle_since: int
+    load: Load = (0, 0, 0)
+    contacts: tuple[str, ...] = ()
+    offered: str = ""
+    room: int = 0  # the channels that fit, as bits; 0: stands nowhere
+    team: str = ""
+    addresses: dict[str, str] = {}
+
+
+class Source(Struct, frozen=True, gc=False, array_like=True):
+    """An adapter that has said it is alive. deadline_at: when it counts as silent or, if silent, as lost."""
+
+    id: str
+    deadline_at: int
+    silent: bool = False
+
+
+class Line:
+    """Contacts with one need, earliest due first, and who can serve them."""
+
+    __slots__ = ("index", "need", "profiles", "waiting", "who")
+
+    def __init__(self, need: Need) -> None:
+        self.need = need
+        self.index = INDEX_OF[need[1]]
+        self.waiting = Ordered()  # (due_at, seq, contact id)
+        self.profiles: set[int] = set()  # numbers of the profiles that can serve it; never iterated
+        self.who = 0  # the same as bits
+
+
+class Bench:
+    """Agents with one profile: what they can serve. `lines` by channel."""
+
+    __slots__ = ("key", "lines", "number", "ready", "rooms", "signed_in")
+
+    def __init__(self, number: int, key: ProfileKey) -> None:
+        self.number = number
+        self.key = key
+        self.lines: tuple[list[Line], list[Line], list[Line]] = ([], [], [])
+        self.rooms: dict[Load, int] = {}  # room by load, filled as met
+        self.signed_in = 0
+        self.ready = 0
+
+
+INDEX_OF = {"call": 0, "chat": 1, "sms": 2}
+RECENT_MS = 1_800_000
+RECENT_MOST = 100_000
+
+
+class Recent:
+    """Values kept for at least half an hour and at most one, or until 100,000 newer ones have come: two generations."""
+
+    __slots__ = ("old", "since", "young")
+
+    def __init__(self) -> None:
+        self.young: dict[str, int] = {}
+        self.old: dict[str, int] = {}
+        self.since = 0
+
+    def note(self, key: str, value: int, at: int) -> None:
+        if at - self.since >= RECENT_MS or len(self.young) >= RECENT_MOST:
+            self.old = self.young
+            self.young = {}
+            self.since = at
+        self.young[key] = value
+
+    def get(self, key: str) -> int | None:
+        value = self.young.get(key)
+        return self.old.get(key) if value is None else value
+
+
+class Tables:
+    """One pool."""
+
+    __slots__ = (
+        "agents",
+        "at",
+        "benches",
+        "by_source",
+        "contacts",
+        "declines",
+        "finished",
+        "free_numbers",
+        "hash",
+        "idle_benches",
+        "idle_lines",
+        "lines",
+        "lineups",
+        "numbers",
+        "offers",
+        "position",
+        "rules",
+        "seen",
+        "silences",
+        "sources",
+        "talks",
+        "version",
+        "waits",
+        "wraps",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.at = 0
+        self.position = -1
+        self.rules: Compiled | None = None
+        self.version = 0
+        self.hash = ""
+        self.contacts: dict[str, Contact] = {}
+        self.agents: dict[str, Agent] = {}
+        self.sources: dict[str, Source] = {}
+        self.seen = Recent()  # "source\nid" of a command that had events -> its position
+        self.finished = Recent()  # contact id -> position at which it ended
+        # derived
+        self.lines: dict[Need, Line] = {}
+        self.benches: dict[ProfileKey, Bench] = {}
+        self.numbers: list[Bench] = []  # benches by number; a free number's is stale
+        self.free_numbers: list[int] = []
+        self.idle_lines: dict[Need, None] = {}  # empty ones, the longest empty first
+        self.idle_benches: dict[ProfileKey, None] = {}  # those nobody is signed in with
+        self.lineups: list[Lineup] = [
+            Lineup() for _ in range(8)
+        ]  # standing agents by room: (idle_since, agent id, bench number)
+        self.by_source: dict[str, dict[str, None]] = {}  # open contacts by who brought them
+        self.offers = Agenda()
+        self.talks = Agenda()
+        self.wraps = Agenda()
+        self.waits = Agenda()
+        self.declines = Agenda()
+        self.silences = Agenda()
+
+
+View = Tables  # by convention: who takes a View only reads
+
+__all__ = ["NEVER", "Agent", "Bench", "Contact", "Entry", "Line", "Recent", "Source", "Tables", "View"]

@@ -1,0 +1,168 @@
+"""Turn records: how they are written and chained, and the one rule of which records count.
+
+A turn is one record: {"owner":…, "chain":"…", "position":…, "at":…, "command":{…}, "events":[…]}. `chain` is the
+SHA-256 over the
+last accepted turn's chain and this turn's bytes without owner and chain. Whoever takes the journal first writes a
+marker; the
+marker's offset is the owner's number. Used by every writer and every reader, on every host.
+"""
+
+from hashlib import sha256
+from typing import Literal
+
+import msgspec
+from msgspec import Raw, Struct
+
+from engine import __version__
+from engine.core.messages import Turn
+
+from .codec import Encoding, json_encode, json_turn, pack_encode, pack_turn
+from .log import Record
+
+FORMAT = 1
+GENESIS = bytes(32)
+TimeKind = Literal["real", "simulated", "recorded"]
+
+
+class Marker(Struct, frozen=True, omit_defaults=True):
+    """Who takes the journal, and what the log is. Its offset is the owner's number. base: what is added to the offset
+    of a
+    command to give its position; chain: what the first turn continues, in hex (other than zeros only in a copy)."""
+
+    worker: str
+    log: str
+    time: TimeKind
+    at: int
+    engine: str = __version__
+    format: int = FORMAT
+    encoding: Encoding = "json"
+    base: int = 0
+    partitions: int = 1
+    chain: str = GENESIS.hex()
+
+
+class _MarkerRecord(Struct):
+    marker: Marker
+
+
+class _PackRecord(Struct, frozen=True, gc=False):
+    owner: int
+    chain: bytes
+    turn: Raw
+
+
+class Place(Struct, frozen=True):
+    """Where a reader or a writer stands: the last record that counted. Saved with everything that is made from the
+    journal."""
+
+    offset: int = -1
+    owner: int = -1
+    position: int = -1
+    chain: bytes = GENESIS
+
+
+class Void(Struct, frozen=True):
+    """A record that does not count, and why. alarm: it is of the newest owner, which should never happen."""
+
+    offset: int
+    why: Literal["older-owner", "position-not-later", "chain-broken", "not-a-record"]
+    alarm: bool
+
+
+class JournalBroken(Exception):
+    """The journal cannot be read on; the text says where and why."""
+
+
+_read_marker = msgspec.json.Decoder(_MarkerRecord).decode
+_read_pack = msgspec.msgpack.Decoder(_PackRecord).decode
+_OWNER, _CHAIN = b'{"owner":', b',"chain":"'
+
+
+def write_marker(marker: Marker) -> bytes:
+    return json_encode(_MarkerRecord(marker))
+
+
+def write_turn(owner: int, chain: bytes, turn: Turn, encoding: Encoding = "json") -> tuple[bytes, bytes]:
+    """(the record, the new chain). The turn is encoded once; owner and chain are put in front of it."""
+    if encoding == "json":
+        body = json_encode(turn)
+        chain = sha256(chain + body).digest()
+        return b'{"owner":%d,"chain":"%s",%s' % (owner, chain.hex().encode(), body[1:]), chain
+    body = pack_encode(turn)
+    chain = sha256(chain + body).digest()
+    return pack_encode(_PackRecord(owner, chain, Raw(body))), chain
+
+
+def split_turn(record: bytes) -> tuple[int, bytes, bytes]:
+    """(owner, chain, the turn's bytes). ValueError: not a turn record."""
+    if record[:1] != b"{":
+        packed = _read_pack(record)
+        return packed.owner, packed.chain, bytes(packed.turn)
+    comma = record.index(b",")
+    if not record.startswith(_OWNER) or not record.startswith(_CHAIN, comma):
+        raise ValueError("not a turn record")
+    start = comma + len(_CHAIN)
+    owner, chain = int(record[len(_OWNER) : comma]), bytes.fromhex(record[start : start + 64].decode())
+    if record[start + 64 : start + 66] != b'",':
+        raise ValueError("not a turn record")
+    return owner, chain, b"{" + record[start + 66 :]
+
+
+def read_turn(record: bytes) -> Turn:
+    """A turn record that is known to count."""
+    _, _, body = split_turn(record)
+    return json_turn(body) if body[:1] == b"{" else pack_turn(body)
+
+
+class Reader:
+    """Follows a journal and says of each record whether it counts.
+
+    A record counts only if its owner is the newest marker's, its position is past the last accepted one, and its chain,
+    recomputed over the raw bytes, continues the last accepted chain. All else is void and has no effect on anyone.
+    """
+
+    def __init__(self, place: Place | None = None, marker: Marker | None = None) -> None:
+        self.place = place or Place()
+        self.marker = marker
+        self.first: Marker | None = marker
+
+    def read(self, record: Record) -> Turn | Marker | Void:
+        offset, _, body = record
+        if body.startswith(b'{"marker":'):
+            return self._take(offset, body)
+        if self.place.owner < 0:
+            raise JournalBroken(f"journal offset {offset}: a turn before any owner's marker")
+        try:
+            owner, said, turn_bytes = split_turn(body)
+        except (ValueError, msgspec.MsgspecError):
+            return Void(offset, "not-a-record", True)
+        if owner != self.place.owner:
+            return Void(offset, "older-owner", False)
+        if sha256(self.place.chain + turn_bytes).digest() != said:
+            return Void(offset, "chain-broken", True)
+        try:
+            turn = json_turn(turn_bytes) if turn_bytes[:1] == b"{" else pack_turn(turn_bytes)
+        except msgspec.MsgspecError as error:
+            raise JournalBroken(f"journal offset {offset}: a turn of a newer engine? {error}") from None
+        if turn.position <= self.place.position:
+            return Void(offset, "position-not-later", True)
+        self.place = Place(offset, owner, turn.position, said)
+        return turn
+
+    def _take(self, offset: int, body: bytes) -> Marker:
+        try:
+            marker = _read_marker(body).marker
+        except msgspec.MsgspecError as error:
+            raise JournalBroken(f"journal offset {offset}: an owner's marker that cannot be read: {error}") from None
+        if marker.format > FORMAT:
+            raise JournalBroken(
+                f"journal offset {offset}: written by engine {marker.engine} in format {marker.format}; "
+                f"this is engine {__version__}, which reads up to format {FORMAT}"
+            )
+        first = self.place.owner < 0
+        chain = bytes.fromhex(marker.chain) if first else self.place.chain
+        position = marker.base - 1 if first else self.place.position
+        self.place = Place(offset, offset, position, chain)
+        self.marker = marker
+        self.first = self.first or marker
+        return marker

@@ -1,0 +1,181 @@
+"""The pools of one partition, host-independent: a command in, a turn record out; a turn record in, the same rows."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from engine import __version__
+from engine.core.deadlines import NONE
+from engine.core.messages import Command, CommandFailed, CommandRef, Event, PublishRules, RulesPublished, Tick, Turn
+from engine.core.restore import Rows, restored, rows_of
+from engine.core.step import fold, next_due, repeated, step
+from engine.core.tables import Tables
+
+from .codec import BadCommand, Encoding, Envelope
+from .journal import FORMAT, GENESIS, Place, write_turn
+
+QUIET_MOST = 1000  # commands that may say nothing in a row before an empty turn is written,
+QUIET_MS = 600_000  # or this long, so that a restart is short and what the log still needs can be checked
+CHUNK = 2000  # rows of a snapshot's chunk: under the 900 kB that every log and broker takes
+EVENTS_MOST = 4096  # of one turn; more is a fault of the engine
+
+
+class Decided(Struct, frozen=True, gc=False):
+    """What became of a command. record: the turn as it goes into the journal, None where it said nothing; repeats:
+    the position of
+    the command of the same source and id that was decided before."""
+
+    record: bytes | None
+    events: list[Event]
+    repeats: int | None = None
+
+
+class Partition:
+    """Single writer. `owner` and `chain` are the journal's; `position` is of the last command decided or folded."""
+
+    def __init__(self, encoding: Encoding = "json") -> None:
+        self.encoding: Encoding = encoding
+        self.pools: dict[str, Tables] = {}
+        self.owner = -1
+        self.chain = GENESIS
+        self.position = -1
+        self.at = 0
+        self.quiet = 0
+        self.turn_at = 0
+
+    def decide(self, envelope: Envelope, command: Command, position: int, at: int) -> Decided:
+        """BadCommand: the pool is unknown, and nothing has changed. Any other exception is a fault of the engine: the
+        rows may be
+        half written and must be made anew from the log."""
+        tables = self.tables_for(envelope, command)
+        at = max(at, self.at)
+        events = step(tables, command, envelope.source, envelope.id, position, at)
+        assert len(events) <= EVENTS_MOST, f"a turn of {len(events)} events"
+        self.position, self.at = position, at
+        if not events:
+            self.quiet += 1
+            record = None
+            if self.quiet >= QUIET_MOST or at - self.turn_at >= QUIET_MS:
+                record = self._written(envelope, position, at, events)
+            return Decided(record, events, repeated(tables, envelope.source, envelope.id))
+        if envelope.pool not in self.pools:
+            self.pools[envelope.pool] = tables
+        return Decided(self._written(envelope, position, at, events), events)
+
+    def fail(self, envelope: Envelope, position: int, at: int, error: str) -> Decided:
+        """The turn of a command on which `decide` raised."""
+        events: list[Event] = [CommandFailed(envelope.type, error[:500])]
+        self.position, self.at = position, max(at, self.at)
+        record = self._written(envelope, position, self.at, events)
+        tables = self.pools.get(envelope.pool)
+        if tables is not None:
+            fold(tables, Turn(position, self.at, ref_of(envelope), events))  # type: ignore[arg-type]
+        return Decided(record, events)
+
+    def _written(self, envelope: Envelope, position: int, at: int, events: list[Event]) -> bytes:
+        turn = Turn(position, at, ref_of(envelope), events)  # type: ignore[arg-type]
+        record, self.chain = write_turn(self.owner, self.chain, turn, self.encoding)
+        self.quiet, self.turn_at = 0, at
+        return record
+
+    def fold(self, turn: Turn, place: Place) -> None:
+        """An accepted turn."""
+        tables = self.pools.get(turn.command.pool)
+        if tables is None:
+            tables = Tables()
+            if any(type(event) is RulesPublished for event in turn.events):
+                self.pools[turn.command.pool] = tables
+        fold(tables, turn)
+        self.position, self.at, self.chain, self.owner = turn.position, turn.at, place.chain, place.owner
+        self.quiet, self.turn_at = 0, turn.at
+
+    def tables_for(self, envelope: Envelope, command: Command) -> Tables:
+        tables = self.pools.get(envelope.pool)
+        if tables is not None:
+            return tables
+        if type(command) is PublishRules and command.rules.pool == envelope.pool:
+            return Tables()
+        raise BadCommand("pool", f"there is no pool {envelope.pool[:64]!r}")
+
+    def next_due(self) -> tuple[int, str]:
+        """(when the next tick is due, the pool it is for); (deadlines.NONE, "") when nothing is."""
+        return min(((next_due(tables), pool) for pool, tables in self.pools.items()), default=(NONE, ""))
+
+    # ---- snapshots
+
+    def snapshot(self, place: Place, projections: bytes = b"") -> tuple[bytes, Iterator[bytes]]:
+        """(manifest, chunks). The rows are frozen and are taken at once; their bytes are made as the chunks are asked
+        for."""
+        pools = {pool: rows_of(tables) for pool, tables in self.pools.items()}
+        heads = {pool: replace(rows, contacts=[], agents=[], seen=[], finished=[]) for pool, rows in pools.items()}
+        manifest = Manifest(place, self.at, self.quiet, self.turn_at, heads, projections)
+        return msgspec.msgpack.encode(manifest), _chunks(pools)
+
+    @classmethod
+    def restore(
+        cls, manifest: bytes, chunks: Iterable[bytes], encoding: Encoding = "json"
+    ) -> "tuple[Partition, Place, bytes]":
+        """(the partition, where it stands, the projections' bytes). ValueError: not a snapshot of this engine."""
+        try:
+            said = _manifest(manifest)
+            if (said.engine, said.format) != (__version__, FORMAT):
+                raise ValueError(f"made by engine {said.engine}")
+            gathered: dict[str, dict[str, list[Any]]] = {pool: {} for pool in said.pools}
+            for chunk in chunks:
+                part = _part(chunk)
+                gathered[part.pool].setdefault(part.table, []).extend(_ROWS[part.table].decode(part.rows))
+        except (msgspec.MsgspecError, KeyError) as error:
+            raise ValueError(f"cannot be read: {error}") from None
+        partition = cls(encoding)
+        for pool, head in said.pools.items():
+            partition.pools[pool] = restored(replace(head, **gathered[pool]))
+        place = said.place
+        partition.owner, partition.chain, partition.position = place.owner, place.chain, place.position
+        partition.at, partition.quiet, partition.turn_at = said.at, said.quiet, said.turn_at
+        return partition, place, said.projections
+
+
+class Manifest(Struct, frozen=True):
+    """What a snapshot is of. It counts only if the journal's next turn continues place.chain."""
+
+    place: Place
+    at: int
+    quiet: int
+    turn_at: int
+    pools: dict[str, Rows]
+    projections: bytes
+    engine: str = __version__
+    format: int = FORMAT
+
+
+class _Part(Struct, frozen=True, array_like=True):
+    pool: str
+    table: str
+    rows: bytes
+
+
+_manifest = msgspec.msgpack.Decoder(Manifest).decode
+_part = msgspec.msgpack.Decoder(_Part).decode
+_ROWS: dict[str, Any] = {
+    name: msgspec.msgpack.Decoder(Rows.__annotations__[name]) for name in ("contacts", "agents", "seen", "finished")
+}
+
+
+def _chunks(pools: dict[str, Rows]) -> Iterator[bytes]:
+    for pool, rows in pools.items():
+        for table in _ROWS:
+            found = getattr(rows, table)
+            for start in range(0, len(found), CHUNK):
+                yield msgspec.msgpack.encode(_Part(pool, table, msgspec.msgpack.encode(found[start : start + CHUNK])))
+
+
+def ref_of(envelope: Envelope) -> CommandRef:
+    return CommandRef(envelope.pool, envelope.source, envelope.id, envelope.type, envelope.actor)
+
+
+def tick_for(pool: str, position: int) -> tuple[Envelope, Tick]:
+    """The host's own command, named by the position it will have."""
+    return Envelope(f"tick-{position}", "waitline", pool, "tick"), Tick()

@@ -1,0 +1,56 @@
+"""What every test may ask for, and a closing word on each test that was skipped."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+CHROMIUM = Path("/usr/bin/chromium")
+
+# A marker -> what must be there, and how it comes there.
+NEEDS = {
+    "needs_shared": (SHARED, "the folder shared/ is not beside the repository"),
+    "browser": (CHROMIUM, "there is no /usr/bin/chromium: scripts/need-chromium installs it"),
+}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--rewrite", action="store_true", help="write the transcripts anew; read the difference")
+
+
+@pytest.fixture
+def rewrite(pytestconfig: pytest.Config) -> bool:
+    """Whether a transcript that differs is written anew rather than failed."""
+    return pytestconfig.getoption("rewrite")
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder shared/ beside the repository. Asking for it marks a test `needs_shared`."""
+    return SHARED
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m chooses by marker
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "shared" in getattr(item, "fixturenames", ()):
+            item.add_marker("needs_shared")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for marker, (path, reason) in NEEDS.items():
+        if item.get_closest_marker(marker) and not path.exists():
+            if os.environ.get("CI") == "true":  # CI has everything: skipped there is skipped for ever
+                pytest.fail(reason, pytrace=False)
+            pytest.skip(reason)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    skipped = terminalreporter.getreports("skipped")
+    if not skipped:
+        return
+    terminalreporter.section("NOT RUN", yellow=True)
+    for report in skipped:
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        terminalreporter.line(f"{report.nodeid}: {reason.removeprefix('Skipped: ')}")
