@@ -5,15 +5,16 @@ offered to whom) is said by offers.py.
 """
 
 from collections.abc import Callable
-from itertools import islice
 from typing import Any
 
 from . import messages as m
-from .rules import FULL, INDEX, REASON, Compiled, Plan, Profile, Rules, compile_rules, hash_of, in_order
-from .tables import Agent, Contact, View
+from .matching import need_of, room_of, who_can_serve
+from .rules import BIT, REASON, Plan, Profile, Rules, compile_rules, hash_of, in_order
+from .tables import Agent, Contact, Need, View
 
 TICK_BOUND = 64  # deadlines that one tick fires at most; the host sends another as long as something is due
-LOST_BOUND = 64  # contacts of a lost source that one tick ends at most
+LOST_BOUND = 64  # contacts that one tick ends at most when it gives up lost sources
+ATTRIBUTES_MOST = 64
 
 Events = list[m.Event]
 
@@ -31,14 +32,14 @@ def route_contact(view: View, c: m.RouteContact, source: str) -> Events:
         return refused(c, id, "contact-id-open", view.contacts[id].status)
     if view.finished.get(id) is not None:
         return refused(c, id, "contact-id-used")
-    plan = plan_of(view, c.queue_id)
+    plan = view.rules.queues.get(c.queue_id)
     if plan is None:
         return refused(c, id, "unknown-queue", c.queue_id)
     if c.channel not in plan.channels:
         return refused(c, id, "channel-not-served", c.queue_id, c.channel)
     at = view.at
     target_ms = plan.target_ms[c.tier]
-    head_start_ms = rules_of(view).vip_ms if c.vip else 0
+    head_start_ms = view.rules.vip_ms if c.vip else 0
     return [
         m.ContactQueued(
             id,
@@ -66,10 +67,11 @@ def update_contact(view: View, c: m.UpdateContact, source: str) -> Events:
     if contact.status != "waiting":
         return refused(c, contact.id, "not-waiting", contact.status)
     queue_id, _, skills = contact.need
-    plan = plan_of(view, queue_id)
-    assert plan is not None, "a queue with contacts is never dropped"
+    plan = view.rules.queues[queue_id]
     wanted = dict(skills) if c.skills is None else needed(plan, c.skills)
     attributes = in_order({k: v for k, v in (contact.attributes | c.attributes).items() if v})
+    if len(attributes) > ATTRIBUTES_MOST:
+        return refused(c, contact.id, "too-many-attributes")
     if wanted == dict(skills) and attributes == contact.attributes:
         return []
     return [m.ContactUpdated(contact.id, queue_id, wanted, attributes)]
@@ -88,8 +90,7 @@ def accept_offer(view: View, c: m.AcceptOffer, source: str) -> Events:
     if not fits(view, view.agents[c.agent_id], contact):
         revoked = m.OfferRevoked(contact.id, c.agent_id, queue_id, "over-capacity")
         return [*refused(c, contact.id, "over-capacity"), revoked]
-    plan = plan_of(view, queue_id)
-    assert plan is not None, "a queue with contacts is never dropped"
+    plan = view.rules.queues[queue_id]
     return [m.OfferAccepted(contact.id, c.agent_id, queue_id, at - contact.queued_at, at + plan.talk_ms)]
 
 
@@ -100,9 +101,9 @@ def decline_offer(view: View, c: m.DeclineOffer, source: str) -> Events:
     if contact.status != "offered" or contact.agent_id != c.agent_id:
         return refused(c, contact.id, "offer-gone", contact.status)
     queue_id = contact.need[0]
-    retry_at = view.at + rules_of(view).decline_ms
+    retry_at = view.at + view.rules.decline_ms
     declined: Events = [m.OfferDeclined(contact.id, c.agent_id, queue_id, retry_at, c.reason)]
-    if all_declined(view, contact, c.agent_id):
+    if all_declined(view, contact.need, (*contact.declined_by, c.agent_id)):
         declined.append(m.DeclinesLapsed(contact.id, queue_id, "all-declined"))
     return declined
 
@@ -137,14 +138,17 @@ def transfer_contact(view: View, c: m.TransferContact, source: str) -> Events:
         return refused(c, contact.id, "not-talking", contact.status)
     if contact.agent_id != c.agent_id:
         return refused(c, contact.id, "not-with-agent", contact.status)
-    plan = plan_of(view, c.queue_id)
+    plan = view.rules.queues.get(c.queue_id)
     if plan is None:
         return refused(c, contact.id, "unknown-queue", c.queue_id)
-    from_queue_id, channel, skills = contact.need
+    from_queue_id, channel, needs = contact.need
     if channel not in plan.channels:
         return refused(c, contact.id, "channel-not-served", c.queue_id, channel)
     target_ms = plan.target_ms[contact.tier]
-    head_start_ms = rules_of(view).vip_ms if contact.vip else 0
+    head_start_ms = view.rules.vip_ms if contact.vip else 0
+    skills = needed(plan, dict(needs) if c.skills is None else c.skills)
+    need = need_of(c.queue_id, channel, skills)
+    others = not all_declined(view, need, (contact.agent_id,))
     return [
         m.ContactTransferred(
             contact.id,
@@ -155,9 +159,10 @@ def transfer_contact(view: View, c: m.TransferContact, source: str) -> Events:
             view.at + plan.wait_ms,
             target_ms,
             REASON[contact.tier, contact.vip],
-            needed(plan, dict(skills) if c.skills is None else c.skills),
+            skills,
             head_start_ms,
             view.at - contact.since,
+            view.at + view.rules.decline_ms if others else 0,
         )
     ]
 
@@ -166,7 +171,7 @@ def transfer_contact(view: View, c: m.TransferContact, source: str) -> Events:
 
 
 def sign_in_agent(view: View, c: m.SignInAgent, source: str) -> Events:
-    id, rules = c.agent_id, rules_of(view)
+    id, rules = c.agent_id, view.rules
     if id in view.agents:
         return refused(c, id, "already-signed-in")
     if rules.rules.roster == "rules":
@@ -230,12 +235,12 @@ def sign_out_agent(view: View, c: m.SignOutAgent, source: str) -> Events:
 
 
 def source_heartbeat(view: View, c: m.SourceHeartbeat, source: str) -> Events:
-    return [m.SourceHeard(source, view.at + (c.silence_ms or rules_of(view).silence_ms))]
+    return [m.SourceHeard(source, view.at + (c.silence_ms or view.rules.silence_ms))]
 
 
 def publish_rules(view: View, c: m.PublishRules, source: str) -> Events:
     rules, hash = c.rules, hash_of(c.rules)
-    if view.rules is not None:
+    if view.version:
         if rules.pool != view.rules.rules.pool:
             return refused(c, rules.pool, "wrong-pool", view.rules.rules.pool)
         if hash == view.hash:
@@ -325,35 +330,26 @@ def declines_due(view: View, id: str, over: set[str], events: Events) -> None:
 def silence_due(view: View, id: str, over: set[str], events: Events) -> None:
     """First silent, then lost: its contacts are ended, so many a tick, and it is forgotten when none is left."""
     if not view.sources[id].silent:
-        events.append(m.SourceFellSilent(id, view.at + rules_of(view).lost_ms))
+        events.append(m.SourceFellSilent(id, view.at + view.rules.lost_ms))
         return
     expired = {e.contact_id for e in events if type(e) is m.OfferExpired}
-    brought = map(view.contacts.__getitem__, view.by_source.get(id, ()))
-    left_open = list(islice((contact for contact in brought if contact.status != "wrap-up"), LOST_BOUND + 1))
-    for contact in left_open[:LOST_BOUND]:
-        if contact.id in over or (contact.status == "talking" and contact.deadline_at <= view.at):
-            continue
+    brought = (view.contacts[contact_id] for contact_id in view.by_source.get(id, ()))
+    theirs = (contact for contact in brought if contact.status != "wrap-up" and contact.id not in over)
+    for contact in theirs:
+        if len(over) >= LOST_BOUND:
+            return  # still due: the next tick goes on
         over.add(contact.id)
         if contact.status == "talking":
-            events += talk_over(view, contact, "adapter")
+            if contact.deadline_at > view.at:  # else it is due itself, in this tick
+                events += talk_over(view, contact, "adapter")
         elif contact.id in expired:
             events.append(m.ContactAbandoned(contact.id, contact.need[0], view.at - contact.queued_at, "adapter"))
         else:
             events += left(view, contact, "adapter", "source-lost")
-    if len(left_open) <= LOST_BOUND:
-        events.append(m.SourceLost(id))
+    events.append(m.SourceLost(id))
 
 
 # ---- helpers
-
-
-def rules_of(view: View) -> Compiled:
-    assert view.rules is not None, "a pool begins with its rules"
-    return view.rules
-
-
-def plan_of(view: View, queue_id: str) -> Plan | None:
-    return rules_of(view).queues.get(queue_id)
 
 
 def needed(plan: Plan, skills: dict[str, int]) -> dict[str, int]:
@@ -364,25 +360,22 @@ def needed(plan: Plan, skills: dict[str, int]) -> dict[str, int]:
 
 
 def not_here(view: View, c: m.Command, id: str) -> Events:
-    return refused(c, id, "unknown-contact" if view.finished.get(id) is None else "contact-id-used")
+    return refused(c, id, "unknown-contact" if view.finished.get(id) is None else "contact-gone")
 
 
 def fits(view: View, agent: Agent, contact: Contact) -> bool:
-    i = INDEX[contact.need[1]]
-    weights = rules_of(view).weights
-    used = sum(weight * count for weight, count in zip(weights, agent.load, strict=True))
-    return used + weights[i] <= FULL and agent.load[i] < view.numbers[agent.bench].key[2][i]
+    return bool(room_of(view, view.numbers[agent.bench], agent.load) & BIT[contact.need[1]])
 
 
-def all_declined(view: View, contact: Contact, agent_id: str) -> bool:
-    """Whether nobody who is ready, busy or not, could still be asked. Looks at no more benches than have declined,
-    and one."""
+def all_declined(view: View, need: Need, agent_ids: tuple[str, ...]) -> bool:
+    """Whether, but for these, nobody is ready, busy or not, who could be asked. Looks at one bench more than they
+    have."""
     declined: dict[int, int] = {}
-    for id in (*contact.declined_by, agent_id):
+    for id in agent_ids:
         agent = view.agents.get(id)
         if agent is not None and agent.ready:
             declined[agent.bench] = declined.get(agent.bench, 0) + 1
-    who = view.lines[contact.need].who
+    who = who_can_serve(view, need)
     while who:
         bench = view.numbers[(who & -who).bit_length() - 1]
         if bench.ready > declined.get(bench.number, 0):
@@ -400,8 +393,7 @@ def left(view: View, contact: Contact, by: m.By, reason: str) -> Events:
 
 def talk_over(view: View, contact: Contact, by: Any) -> Events:
     queue_id = contact.need[0]
-    plan = plan_of(view, queue_id)
-    assert plan is not None, "a queue with contacts is never dropped"
+    plan = view.rules.queues[queue_id]
     talked_ms = view.at - contact.since
     if not plan.wrap_up_ms:
         return [m.ContactEnded(contact.id, contact.agent_id, queue_id, talked_ms, by)]

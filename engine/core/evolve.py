@@ -6,13 +6,9 @@ from typing import Any
 from msgspec.structs import replace
 
 from . import messages as m
-from .matching import enter_line, join_bench, leave_bench, leave_line, stand
+from .matching import enter_line, join_bench, leave_bench, leave_line, need_of, stand
 from .rules import INDEX, compile_rules
-from .tables import Agent, Contact, Load, Need, ProfileKey, Source, Tables
-
-
-def need_of(queue_id: str, channel: str, skills: dict[str, int]) -> Need:
-    return queue_id, channel, tuple(skills.items())
+from .tables import Agent, Contact, Load, ProfileKey, Source, Tables
 
 
 def contact_queued(tables: Tables, event: m.ContactQueued) -> None:
@@ -115,9 +111,13 @@ def contact_transferred(tables: Tables, event: m.ContactTransferred) -> None:
         since=at,
         agent_id="",
         deadline_at=0,
+        declined_by=(event.agent_id,) if event.retry_at else (),
+        retry_at=event.retry_at,
     )
     enter_line(tables, contact)
     tables.waits.put(event.give_up_at, contact.id)
+    if event.retry_at:
+        tables.declines.put(event.retry_at, contact.id)
     part(tables, former)
 
 
@@ -130,19 +130,18 @@ def contact_timed_out(tables: Tables, event: m.ContactTimedOut) -> None:
 
 
 def contact_ended(tables: Tables, event: m.ContactEnded) -> None:
+    """With a wrap-up, `wrap-up-started` follows in the same turn and says the rest."""
     contact = tables.contacts[event.contact_id]
     tables.talks.drop(contact.deadline_at, contact.id)
-    if event.wrap_up:
-        tables.contacts[contact.id] = replace(contact, status="wrap-up", since=tables.at, deadline_at=0)
-    else:
+    if not event.wrap_up:
         gone(tables, contact)
         part(tables, contact)
 
 
 def wrap_up_started(tables: Tables, event: m.WrapUpStarted) -> None:
-    contact = tables.contacts[event.contact_id]
-    tables.wraps.put(event.until, contact.id)
-    tables.contacts[contact.id] = replace(contact, deadline_at=event.until)
+    id, until = event.contact_id, event.until
+    tables.wraps.put(until, id)
+    tables.contacts[id] = replace(tables.contacts[id], status="wrap-up", since=tables.at, deadline_at=until)
 
 
 def wrap_up_ended(tables: Tables, event: m.WrapUpEnded) -> None:
@@ -197,7 +196,7 @@ def source_lost(tables: Tables, event: m.SourceLost) -> None:
 def rules_published(tables: Tables, event: m.RulesPublished) -> None:
     former = tables.rules
     tables.rules, tables.version, tables.hash = compile_rules(event.rules), event.version, event.hash
-    if former is not None and former.weights != tables.rules.weights:
+    if former.weights != tables.rules.weights:
         for bench in tables.benches.values():
             bench.rooms.clear()
         for agent in list(tables.agents.values()):
@@ -252,7 +251,7 @@ def part(tables: Tables, contact: Contact) -> None:
     """The contact's agent is rid of it."""
     agent = tables.agents[contact.agent_id]
     id = contact.id
-    contacts = () if agent.contacts == (id,) else tuple(other for other in agent.contacts if other != id)
+    contacts = () if len(agent.contacts) == 1 else tuple([other for other in agent.contacts if other != id])
     stand(tables, replace(agent, load=loaded(agent.load, contact, -1), contacts=contacts, idle_since=tables.at))
 
 

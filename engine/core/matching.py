@@ -8,10 +8,15 @@ profiles that nobody is signed in with are kept for a while (they mostly come ba
 from msgspec.structs import replace
 
 from .ordered import NEVER
-from .rules import FULL, INDEX
+from .rules import FULL, INDEX, ROOMS_WITH
 from .tables import Agent, Bench, Contact, Line, Load, Need, ProfileKey, Tables, View
 
 KEPT = 1024  # empty lines, and benches nobody is signed in with
+
+
+def need_of(queue_id: str, channel: str, skills: dict[str, int]) -> Need:
+    """skills must be sorted."""
+    return queue_id, channel, tuple(skills.items())
 
 
 def can_serve(key: ProfileKey, need: Need) -> bool:
@@ -54,15 +59,15 @@ def introduce(line: Line, bench: Bench) -> None:
 
 def enter_line(tables: Tables, contact: Contact) -> None:
     line = line_for(tables, contact.need)
-    if not line.waiting.size:
+    if not line.size:
         tables.idle_lines.pop(contact.need, None)
-    line.waiting.add((contact.due_at, contact.seq, contact.id))
+    line.add((contact.due_at, contact.seq, contact.id))
 
 
 def leave_line(tables: Tables, contact: Contact) -> None:
     line = tables.lines[contact.need]
-    line.waiting.remove((contact.due_at, contact.seq, contact.id))
-    if not line.waiting.size:
+    line.remove((contact.due_at, contact.seq, contact.id))
+    if not line.size:
         tables.idle_lines[contact.need] = None
         if len(tables.idle_lines) > KEPT:
             forget_line(tables, next(iter(tables.idle_lines)))
@@ -103,12 +108,19 @@ def forget_bench(tables: Tables, key: ProfileKey) -> None:
     tables.free_numbers.append(bench.number)
 
 
+def who_can_serve(view: View, need: Need) -> int:
+    """The numbers of the benches that can, as bits. Only needs that somebody waits with are sure to have a line."""
+    line = view.lines.get(need)
+    if line is not None:
+        return line.who
+    return sum(1 << bench.number for bench in view.benches.values() if can_serve(bench.key, need))
+
+
 def room_of(view: View, bench: Bench, load: Load) -> int:
     """The channels of which one more fits, as bits. Worked out once per profile and load."""
     rooms = bench.rooms
     room = rooms.get(load)
     if room is None:
-        assert view.rules is not None
         weights, limits = view.rules.weights, bench.key[2]
         free = FULL - sum(weight * count for weight, count in zip(weights, load, strict=True))
         room = sum(1 << i for i in range(3) if weights[i] <= free and load[i] < limits[i])
@@ -119,33 +131,36 @@ def room_of(view: View, bench: Bench, load: Load) -> int:
 def stand(tables: Tables, agent: Agent) -> None:
     """Stores an agent's new row and puts them where their room now belongs: nowhere while not ready or offered
     something."""
+    id = agent.id
+    former = tables.agents.get(id)
     bench = tables.numbers[agent.bench]
-    room = room_of(tables, bench, agent.load) if agent.ready and not agent.offered else 0
-    former = tables.agents.get(agent.id)
-    if former is not None and former.ready:
-        bench_before = tables.numbers[former.bench]
-        bench_before.ready -= 1
+    room = 0
     if agent.ready:
         bench.ready += 1
+        if not agent.offered:
+            room = room_of(tables, bench, agent.load)
     if agent.room != room:
         agent = replace(agent, room=room)
-    tables.agents[agent.id] = agent
-    if former is not None and former.room:
-        if former.room == room and former.idle_since == agent.idle_since and former.bench == agent.bench:
-            return
-        tables.lineups[former.room].remove((former.idle_since, former.id, former.bench))
+    tables.agents[id] = agent
+    if former is not None:
+        if former.ready:
+            tables.numbers[former.bench].ready -= 1
+        if former.room:
+            if former.room == room and former.idle_since == agent.idle_since and former.bench == agent.bench:
+                return
+            tables.lineups[former.room].remove((former.idle_since, id, former.bench))
     if room:
-        tables.lineups[room].add((agent.idle_since, agent.id, agent.bench))
+        tables.lineups[room].add((agent.idle_since, id, agent.bench))
 
 
-def longest_idle(view: View, contact: Contact, rooms: tuple[int, ...]) -> str:
+def longest_idle(view: View, contact: Contact) -> str:
     """Of the agents who stand, have room and can serve the contact: the longest idle; ties by id. Empty: nobody."""
     line = view.lines[contact.need]
     who = line.who
     if not who:
         return ""
     best = NEVER
-    for room in rooms:
+    for room in ROOMS_WITH[contact.need[1]]:
         lineup = view.lineups[room]
         if lineup.first < best:
             found = lineup.first_of(who, line.profiles, contact.declined_by)
@@ -163,7 +178,7 @@ def earliest_due(view: View, agent: Agent) -> str:
     for i in range(3):
         if room >> i & 1:
             for line in lines[i]:
-                head = line.waiting.first
+                head = line.first
                 if head < first:
                     first = head
     if first is NEVER:
@@ -176,7 +191,7 @@ def earliest_due(view: View, agent: Agent) -> str:
     for i in range(3):
         if room >> i & 1:
             for line in lines[i]:
-                for entry in line.waiting:
+                for entry in line:
                     if entry >= first:
                         break
                     if id not in contacts[entry[2]].declined_by:

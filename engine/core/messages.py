@@ -229,7 +229,9 @@ class OfferAccepted(Event, frozen=True):
 
 
 class OfferDeclined(Event, frozen=True):
-    """The agent said no; not offered to them again before retry_at, or until all able agents have declined."""
+    """The agent said no; not offered to them again before retry_at, or until all able agents have declined.
+
+    Whether all have is judged when one declines; who leaves without declining changes nothing before retry_at."""
 
     contact_id: str
     agent_id: str
@@ -279,6 +281,7 @@ class ContactTransferred(Event, frozen=True):
     skills: dict[str, int] = {}
     head_start_ms: int = 0
     talked_ms: int = 0
+    retry_at: int = 0
 
 
 class ContactAbandoned(Event, frozen=True):

@@ -10,8 +10,7 @@ from heapq import heapify, heappop, heappush
 
 from . import messages as m
 from .matching import earliest_due, longest_idle
-from .rules import ROOMS_WITH
-from .tables import Contact, View
+from .tables import Agent, Contact, View
 
 Reason = tuple[str, ...]
 LONGEST_IDLE: Reason = ("longest-idle",)
@@ -33,68 +32,84 @@ FREES_CONTACT = frozenset(
         m.DeclinesLapsed,
     }
 )  # fmt: skip
-STIRS = FREES_AGENT | FREES_CONTACT | {m.RulesPublished}
 
 
-def stirred(view: View, events: list[m.Event]) -> tuple[dict[str, None], dict[str, None]]:
-    """Agents and contacts that may make a new pair, in the order of the events."""
-    agents: dict[str, None] = {}
-    contacts: dict[str, None] = {}
+def stirred(view: View, events: list[m.Event]) -> tuple[list[Agent], list[Contact]]:
+    """Standing agents and waiting contacts that these events have set free."""
+    agents: list[Agent] = []
+    contacts: list[Contact] = []
     for event in events:
         kind = type(event)
         if kind in FREES_AGENT:
-            agents[event.agent_id] = None  # type: ignore[attr-defined]
+            agent = view.agents.get(event.agent_id)  # type: ignore[attr-defined]
+            if agent is not None and agent.room:
+                agents.append(agent)
         if kind in FREES_CONTACT:
-            contacts[event.contact_id] = None  # type: ignore[attr-defined]
+            contact = view.contacts.get(event.contact_id)  # type: ignore[attr-defined]
+            if contact is not None and contact.status == "waiting":
+                contacts.append(contact)
         if kind is m.RulesPublished:
-            agents.update(dict.fromkeys(view.agents))
+            agents += (agent for agent in view.agents.values() if agent.room)
     return agents, contacts
 
 
-def offers(view: View, events: list[m.Event], issue: Callable[[m.OfferIssued], None]) -> None:
-    """Issues the offers that these events make possible, one at a time, each written before the next is looked for.
+def offers(view: View, events: list[m.Event], issue: Callable[[View, m.OfferIssued], None]) -> None:
+    """Issues the offers that these events make possible and appends them; each is written before the next is looked
+    for.
 
     Always the earliest due contact that anybody standing can serve, to the longest idle of those who can serve it: so
-    an agent
-    is offered the earliest due of theirs and a contact the longest idle of its own, however many came free in one turn.
+    an
+    agent is offered the earliest due of theirs and a contact the longest idle of its own, however many came free in
+    one turn.
     """
-    if not any(type(event) in STIRS for event in events):
-        return
     agents, contacts = stirred(view, events)
-    rows, standing = view.contacts, view.agents
-    ahead: list[tuple[int, int, str, str]] = []  # due, seq, contact, and the agent who brought it forward
-    for contact_id in contacts:
-        contact = rows.get(contact_id)
-        if contact is not None and contact.status == "waiting":
-            ahead.append((contact.due_at, contact.seq, contact_id, ""))
-    for agent_id in agents:
-        agent = standing.get(agent_id)
-        if agent is not None and agent.room:
-            contact_id = earliest_due(view, agent)
-            if contact_id:
-                contact = rows[contact_id]
-                ahead.append((contact.due_at, contact.seq, contact_id, agent_id))
+    if not agents:
+        if len(contacts) < 2:  # by far the most frequent turns: nobody, one contact, one agent
+            for contact in contacts:
+                chosen = longest_idle(view, contact)
+                if chosen:
+                    issue_to(view, contact, chosen, LONGEST_IDLE, events, issue)
+            return
+    elif not contacts and len(agents) == 1:
+        contact_id = earliest_due(view, agents[0])
+        if contact_id:
+            issue_to(view, view.contacts[contact_id], agents[0].id, EARLIEST_DUE, events, issue)
+        return
+
+    ahead = [
+        (contact.due_at, contact.seq, contact.id, "") for contact in contacts
+    ]  # "": the agent who brought it forward
     heapify(ahead)
+    for agent in agents:
+        bring_forward(view, agent, ahead)
     while ahead:
         _, _, contact_id, agent_id = heappop(ahead)
-        contact = rows[contact_id]
+        contact = view.contacts[contact_id]
         if contact.status == "waiting":
-            chosen = longest_idle(view, contact, ROOMS_WITH[contact.need[1]])
+            chosen = longest_idle(view, contact)
             if chosen:
-                issue(offer(view, contact, chosen, EARLIEST_DUE if agent_id else LONGEST_IDLE))
-        if agent_id:
-            agent = standing[agent_id]
-            if agent.room:  # another took it: what is next for this one?
-                contact_id = earliest_due(view, agent)
-                if contact_id:
-                    contact = rows[contact_id]
-                    heappush(ahead, (contact.due_at, contact.seq, contact_id, agent_id))
+                issue_to(view, contact, chosen, EARLIEST_DUE if agent_id else LONGEST_IDLE, events, issue)
+        if agent_id and view.agents[agent_id].room:  # another took it: what is next for this one?
+            bring_forward(view, view.agents[agent_id], ahead)
 
 
-def offer(view: View, contact: Contact, agent_id: str, reason: Reason) -> m.OfferIssued:
-    assert view.rules is not None
+def bring_forward(view: View, agent: Agent, ahead: list[tuple[int, int, str, str]]) -> None:
+    contact_id = earliest_due(view, agent)
+    if contact_id:
+        contact = view.contacts[contact_id]
+        heappush(ahead, (contact.due_at, contact.seq, contact_id, agent.id))
+
+
+def issue_to(
+    view: View,
+    contact: Contact,
+    agent_id: str,
+    reason: Reason,
+    events: list[m.Event],
+    issue: Callable[[View, m.OfferIssued], None],
+) -> None:
     at, queue_id = view.at, contact.need[0]
-    return m.OfferIssued(
+    offer = m.OfferIssued(
         contact.id,
         agent_id,
         queue_id,
@@ -103,3 +118,5 @@ def offer(view: View, contact: Contact, agent_id: str, reason: Reason) -> m.Offe
         at - view.agents[agent_id].idle_since,
         AFTER_DECLINE[reason] if contact.declined_by else reason,
     )
+    issue(view, offer)
+    events.append(offer)

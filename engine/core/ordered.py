@@ -24,7 +24,8 @@ class Ordered:
         self.first: Entry = NEVER
         self.size = 0
 
-    def add(self, entry: Entry) -> None:
+    def add(self, entry: Entry) -> int:
+        """The number of the block that took it, or -1 where that has been split."""
         blocks, lasts = self.blocks, self.lasts
         self.size += 1
         if entry < self.first:
@@ -32,43 +33,51 @@ class Ordered:
         if not blocks:
             blocks.append([entry])
             lasts.append(entry)
-            self.opened(0)
-            self.added(0, entry)
-            return
-        i = bisect_left(lasts, entry) if len(lasts) > 1 else int(entry > lasts[0])
-        if i == len(lasts):
-            i -= 1
+            self.opened()
+            return 0
+        last = len(lasts) - 1
+        if entry > lasts[last]:
+            i = last
             block = blocks[i]
             block.append(entry)
             lasts[i] = entry
         else:
+            i = bisect_left(lasts, entry) if last else 0
             block = blocks[i]
             insort(block, entry)
-        self.added(i, entry)
-        if len(block) >= 2 * self.LENGTH:
-            half = len(block) // 2
-            blocks.insert(i + 1, block[half:])
-            lasts.insert(i, block[half - 1])
-            del block[half:]
-            self.split(i)
+        if len(block) < 2 * self.LENGTH:
+            return i
+        half = len(block) // 2
+        blocks.insert(i + 1, block[half:])
+        lasts.insert(i, block[half - 1])
+        del block[half:]
+        self.split(i)
+        return -1
 
-    def remove(self, entry: Entry) -> None:
-        """The entry must be there."""
+    def remove(self, entry: Entry) -> int:
+        """The number of the block that had it, or -1 where nothing is left of that. The entry must be there."""
         blocks, lasts = self.blocks, self.lasts
-        i = bisect_left(lasts, entry) if len(lasts) > 1 else 0
-        block = blocks[i]
-        j = bisect_left(block, entry)
+        self.size -= 1
+        if entry is self.first or entry == self.first:
+            i = j = 0
+            block = blocks[0]
+        else:
+            i = bisect_left(lasts, entry) if len(lasts) > 1 else 0
+            block = blocks[i]
+            j = bisect_left(block, entry)
         assert block[j] == entry, "only what was added is removed"
         del block[j]
-        self.size -= 1
-        self.removed(i, entry)
         if not block:
             del blocks[i], lasts[i]
             self.closed(i)
-        elif j == len(block):
+            if i == 0:
+                self.first = blocks[0][0] if blocks else NEVER
+            return -1
+        if j == len(block):
             lasts[i] = block[-1]
         if j == 0 and i == 0:
-            self.first = blocks[0][0] if blocks else NEVER
+            self.first = block[0]
+        return i
 
     def __iter__(self) -> Iterator[Entry]:
         for block in self.blocks:
@@ -77,10 +86,8 @@ class Ordered:
     def __len__(self) -> int:
         return self.size
 
-    # What happens to block i, for those who keep something beside the blocks.
-    def opened(self, i: int) -> None: ...
-    def added(self, i: int, entry: Entry) -> None: ...
-    def removed(self, i: int, entry: Entry) -> None: ...
+    # What happens to blocks, for those who keep something beside them.
+    def opened(self) -> None: ...
     def split(self, i: int) -> None: ...
     def closed(self, i: int) -> None: ...
 
@@ -109,32 +116,41 @@ class Lineup(Ordered):
                         return entry
         return NEVER
 
-    def opened(self, i: int) -> None:
-        self.masks.insert(i, 0)
-        self.counts.insert(i, {})
+    def add(self, entry: Entry) -> int:
+        i = super().add(entry)
+        if i >= 0:
+            self.count(i, entry[2])
+        return i
 
-    def added(self, i: int, entry: Entry) -> None:
-        counts, kind = self.counts[i], entry[2]
+    def remove(self, entry: Entry) -> int:
+        i = super().remove(entry)
+        if i >= 0:
+            counts, kind = self.counts[i], entry[2]
+            if counts[kind] > 1:
+                counts[kind] -= 1
+            else:
+                del counts[kind]
+                self.masks[i] ^= 1 << kind
+        return i
+
+    def count(self, i: int, kind: int) -> None:
+        counts = self.counts[i]
         if kind in counts:
             counts[kind] += 1
         else:
             counts[kind] = 1
             self.masks[i] |= 1 << kind
 
-    def removed(self, i: int, entry: Entry) -> None:
-        counts, kind = self.counts[i], entry[2]
-        if counts[kind] > 1:
-            counts[kind] -= 1
-        else:
-            del counts[kind]
-            self.masks[i] ^= 1 << kind
+    def opened(self) -> None:
+        self.masks.append(0)
+        self.counts.append({})
 
     def split(self, i: int) -> None:
         self.masks[i : i + 1] = [0, 0]
         self.counts[i : i + 1] = [{}, {}]
         for k in (i, i + 1):
             for entry in self.blocks[k]:
-                self.added(k, entry)
+                self.count(k, entry[2])
 
     def closed(self, i: int) -> None:
         del self.masks[i], self.counts[i]

@@ -8,6 +8,7 @@ REFUSALS = frozenset(
         "already-ready",
         "already-signed-in",
         "channel-not-served",  # the queue does not take this channel
+        "contact-gone",  # it was here and has left
         "contact-id-open",  # a contact with this id is here
         "contact-id-used",  # a contact with this id was here and has left
         "no-wrap-up",  # this agent has no wrap-up of this contact
@@ -21,6 +22,7 @@ REFUSALS = frozenset(
         "over-capacity",  # the rules have since left no room for it
         "queue-in-use",  # new rules drop a queue that has contacts
         "roster-in-rules",  # queues, skills and limits are said by the rules, not at sign-in
+        "too-many-attributes",  # an update would leave the contact with more than 64
         "unknown-agent",  # not signed in
         "unknown-contact",  # never seen, or gone for longer than ids are kept
         "unknown-queue",

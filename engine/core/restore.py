@@ -16,8 +16,6 @@ class Rows(Struct, frozen=True):
     """One pool. Agents' `bench` is an index into `profiles`; seen and finished: the older generation, a break ("",
     since), the younger."""
 
-    at: int
-    position: int
     rules: Rules
     version: int
     hash: str
@@ -31,14 +29,11 @@ class Rows(Struct, frozen=True):
 
 def rows_of(view: View) -> Rows:
     """The rows as they stand; they are frozen, so what is done later to the tables does not show in them."""
-    assert view.rules is not None, "a pool begins with its rules"
     numbers: dict[int, int] = {}
     agents = [
         replace(agent, bench=numbers.setdefault(agent.bench, len(numbers)), room=0) for agent in view.agents.values()
     ]
     return Rows(
-        view.at,
-        view.position,
         view.rules.rules,
         view.version,
         view.hash,
@@ -51,9 +46,10 @@ def rows_of(view: View) -> Rows:
     )
 
 
-def restored(rows: Rows) -> Tables:
+def restored(rows: Rows, position: int, at: int) -> Tables:
+    """position, at: of the last turn that the rows hold."""
     tables = Tables()
-    tables.at, tables.position = rows.at, rows.position
+    tables.position, tables.at = position, at
     tables.rules, tables.version, tables.hash = compile_rules(rows.rules), rows.version, rows.hash
     for agent in rows.agents:
         stand(tables, replace(agent, bench=join_bench(tables, rows.profiles[agent.bench])))

@@ -17,8 +17,9 @@ Weight = Annotated[int, Meta(ge=1, le=1_000)]
 Limit = Annotated[int, Meta(ge=0, le=100)]
 
 
-class Rule(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """A table of the rules file."""
+class Rule(Struct, frozen=True, forbid_unknown_fields=True):
+    """A table of the rules file. In the log it stands in full: a default that changes later must not change old
+    logs."""
 
 
 class Targets(Rule, frozen=True, rename=lambda name: name.replace("_", "-")):

@@ -25,13 +25,7 @@ def step(tables: Tables, command: m.Command, source: str, id: str, position: int
         return events
     for event in events:
         EVOLVE[type(event)](tables, event)
-    issued = EVOLVE[m.OfferIssued]
-
-    def issue(event: m.OfferIssued) -> None:
-        issued(tables, event)
-        events.append(event)
-
-    offers(tables, events, issue)
+    offers(tables, events, EVOLVE[m.OfferIssued])
     if not own:
         tables.seen.note(key, position, tables.at)
     return events

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from .deadlines import Agenda
 from .ordered import NEVER, Entry, Lineup, Ordered
-from .rules import Compiled
+from .rules import INDEX, Compiled, Rules, compile_rules
 
 Status = Literal["waiting", "offered", "talking", "wrap-up"]
 Need = tuple[str, str, tuple[tuple[str, int], ...]]  # queue, channel, skills with levels, sorted
@@ -70,15 +70,15 @@ class Source(Struct, frozen=True, gc=False, array_like=True):
     silent: bool = False
 
 
-class Line:
-    """Contacts with one need, earliest due first, and who can serve them."""
+class Line(Ordered):
+    """Contacts with one need, earliest due first, as (due_at, seq, contact id), and who can serve them."""
 
-    __slots__ = ("index", "need", "profiles", "waiting", "who")
+    __slots__ = ("index", "need", "profiles", "who")
 
     def __init__(self, need: Need) -> None:
+        super().__init__()
         self.need = need
-        self.index = INDEX_OF[need[1]]
-        self.waiting = Ordered()  # (due_at, seq, contact id)
+        self.index = INDEX[need[1]]
         self.profiles: set[int] = set()  # numbers of the profiles that can serve it; never iterated
         self.who = 0  # the same as bits
 
@@ -97,13 +97,13 @@ class Bench:
         self.ready = 0
 
 
-INDEX_OF = {"call": 0, "chat": 1, "sms": 2}
 RECENT_MS = 1_800_000
 RECENT_MOST = 100_000
 
 
 class Recent:
-    """Values kept for at least half an hour and at most one, or until 100,000 newer ones have come: two generations."""
+    """Values kept for at least half an hour, or until 100,000 newer ones have come. Two generations; the older is
+    dropped whole."""
 
     __slots__ = ("old", "since", "young")
 
@@ -122,6 +122,9 @@ class Recent:
     def get(self, key: str) -> int | None:
         value = self.young.get(key)
         return self.old.get(key) if value is None else value
+
+
+NO_RULES = compile_rules(Rules("", ()))
 
 
 class Tables:
@@ -157,8 +160,8 @@ class Tables:
     def __init__(self) -> None:
         self.at = 0
         self.position = -1
-        self.rules: Compiled | None = None
-        self.version = 0
+        self.rules: Compiled = NO_RULES
+        self.version = 0  # 0: no rules yet
         self.hash = ""
         self.contacts: dict[str, Contact] = {}
         self.agents: dict[str, Agent] = {}

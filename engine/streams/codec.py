@@ -29,7 +29,7 @@ class Envelope(Struct, frozen=True, gc=False, forbid_unknown_fields=True, omit_d
     type: str
     data: Raw = Raw(b"{}")
     actor: Key = ""
-    version: int = VERSION
+    version: int = 1
     causation: Key = ""
     time: Key = ""
 
@@ -48,7 +48,7 @@ class CloudEvent(Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     subject: str = ""
     time: Key = ""
     actor: Key = ""
-    schemaversion: int = VERSION
+    schemaversion: int = 1
     causationid: Key = ""
     correlationid: str = ""
     traceparent: str = ""
@@ -76,26 +76,28 @@ pack_turn = msgspec.msgpack.Decoder(Turn).decode
 json_raw_turn = msgspec.json.Decoder(RawTurn).decode
 json_events = msgspec.json.Decoder(list[AnyEvent]).decode
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_PATH = re.compile(r"^(?P<problem>.*?)(?: - at `\$\.?(?P<path>[^`]*)`)?$", re.DOTALL)
+_CONTROL = re.compile(r"[\x00-\x1f]")
+_PATH = re.compile(r"^(?P<problem>.*?)(?: - at (?:`key` in )?`\$\.?(?P<path>[^`]*)`)?$", re.DOTALL)
+_FIELD = re.compile(r"(?:unknown|required) field `(?P<field>[^`]*)`", re.DOTALL)
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+_MAP_BYTES = frozenset([*range(0x80, 0x90), 0xDE, 0xDF])  # how a msgpack map begins; no JSON text does
 
 
 def read_command(body: bytes) -> tuple[Envelope, Command]:
     """One command. BadCommand says which field is wrong, and why."""
-    if body[:1] == b"{":
-        try:
-            envelope = _json_envelope(body)
-        except msgspec.MsgspecError as error:
-            envelope = _cloud_event(body, error)
-        decoders: Any = _json_data
-        plain = b"\\" not in body  # JSON holds control characters only as escapes
-    else:
+    decoders: Any
+    if body and body[0] in _MAP_BYTES:
+        decoders, plain = _pack_data, False
         try:
             envelope = _pack_envelope(body)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except _UNREADABLE as error:
             raise _bad(error, "") from None
-        decoders = _pack_data
-        plain = False
+    else:
+        decoders, plain = _json_data, b"\\" not in body  # JSON holds control characters only as escapes
+        try:
+            envelope = _json_envelope(body)
+        except _UNREADABLE as error:
+            envelope = _cloud_event(body, error)
     if envelope.version != VERSION:
         raise BadCommand("version", f"this engine reads version {VERSION}, not {envelope.version}")
     decode = decoders.get(envelope.type)
@@ -103,7 +105,7 @@ def read_command(body: bytes) -> tuple[Envelope, Command]:
         raise BadCommand("type", f"there is no command {envelope.type[:64]!r}")
     try:
         command: Command = decode(envelope.data)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except _UNREADABLE as error:
         raise _bad(error, "data") from None
     if not plain:
         _refuse_control(envelope, command)
@@ -124,7 +126,7 @@ def _cloud_event(body: bytes, error: Exception) -> Envelope:
         raise _bad(error, "") from None
     try:
         event = _json_cloud_event(body)
-    except msgspec.MsgspecError as ours:
+    except _UNREADABLE as ours:
         raise _bad(ours, "") from None
     return Envelope(
         event.id,
@@ -142,10 +144,14 @@ def _cloud_event(body: bytes, error: Exception) -> Envelope:
 def _bad(error: Exception, prefix: str) -> BadCommand:
     if isinstance(error, UnicodeDecodeError):
         return BadCommand(prefix, "is not UTF-8")
+    if isinstance(error, RecursionError):
+        return BadCommand(prefix, "is nested too deeply")
     match = _PATH.match(str(error))
-    assert match is not None
-    path = ".".join(part for part in (prefix, match["path"] or "") if part)
-    return BadCommand(path, match["problem"])
+    assert match is not None, "every text matches"
+    problem = match["problem"]
+    field = _FIELD.search(problem)
+    path = ".".join(part for part in (prefix, match["path"] or "", field["field"][:64] if field else "") if part)
+    return BadCommand(path[:200], problem if len(problem) <= 200 else f"{problem[:200]}…")
 
 
 def _refuse_control(envelope: Envelope, command: Command) -> None:

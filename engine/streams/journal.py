@@ -24,7 +24,7 @@ GENESIS = bytes(32)
 TimeKind = Literal["real", "simulated", "recorded"]
 
 
-class Marker(Struct, frozen=True, omit_defaults=True):
+class Marker(Struct, frozen=True):
     """Who takes the journal, and what the log is. Its offset is the owner's number. base: what is added to the offset
     of a
     command to give its position; chain: what the first turn continues, in hex (other than zeros only in a copy)."""
@@ -65,7 +65,7 @@ class Void(Struct, frozen=True):
     """A record that does not count, and why. alarm: it is of the newest owner, which should never happen."""
 
     offset: int
-    why: Literal["older-owner", "position-not-later", "chain-broken", "not-a-record"]
+    why: Literal["older-owner", "unknown-owner", "position-not-later", "chain-broken", "not-a-record"]
     alarm: bool
 
 
@@ -86,8 +86,8 @@ def write_turn(owner: int, chain: bytes, turn: Turn, encoding: Encoding = "json"
     """(the record, the new chain). The turn is encoded once; owner and chain are put in front of it."""
     if encoding == "json":
         body = json_encode(turn)
-        chain = sha256(chain + body).digest()
-        return b'{"owner":%d,"chain":"%s",%s' % (owner, chain.hex().encode(), body[1:]), chain
+        digest = sha256(chain + body)
+        return b'{"owner":%d,"chain":"%s",%s' % (owner, digest.hexdigest().encode(), body[1:]), digest.digest()
     body = pack_encode(turn)
     chain = sha256(chain + body).digest()
     return pack_encode(_PackRecord(owner, chain, Raw(body))), chain
@@ -102,8 +102,9 @@ def split_turn(record: bytes) -> tuple[int, bytes, bytes]:
     if not record.startswith(_OWNER) or not record.startswith(_CHAIN, comma):
         raise ValueError("not a turn record")
     start = comma + len(_CHAIN)
-    owner, chain = int(record[len(_OWNER) : comma]), bytes.fromhex(record[start : start + 64].decode())
-    if record[start + 64 : start + 66] != b'",':
+    owner, said = int(record[len(_OWNER) : comma]), record[start : start + 64].decode()
+    chain = bytes.fromhex(said)
+    if record[start + 64 : start + 66] != b'",' or chain.hex() != said:
         raise ValueError("not a turn record")
     return owner, chain, b"{" + record[start + 66 :]
 
@@ -137,7 +138,9 @@ class Reader:
         except (ValueError, msgspec.MsgspecError):
             return Void(offset, "not-a-record", True)
         if owner != self.place.owner:
-            return Void(offset, "older-owner", False)
+            return (
+                Void(offset, "older-owner", False) if owner < self.place.owner else Void(offset, "unknown-owner", True)
+            )
         if sha256(self.place.chain + turn_bytes).digest() != said:
             return Void(offset, "chain-broken", True)
         try:
@@ -160,7 +163,11 @@ class Reader:
                 f"this is engine {__version__}, which reads up to format {FORMAT}"
             )
         first = self.place.owner < 0
-        chain = bytes.fromhex(marker.chain) if first else self.place.chain
+        try:
+            chain = bytes.fromhex(marker.chain) if first else self.place.chain
+            assert len(chain) == len(GENESIS)
+        except (ValueError, AssertionError):
+            raise JournalBroken(f"journal offset {offset}: an owner's marker whose chain is none") from None
         position = marker.base - 1 if first else self.place.position
         self.place = Place(offset, offset, position, chain)
         self.marker = marker

@@ -1,6 +1,6 @@
 """The pools of one partition, host-independent: a command in, a turn record out; a turn record in, the same rows."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -20,7 +20,7 @@ from .journal import FORMAT, GENESIS, Place, write_turn
 QUIET_MOST = 1000  # commands that may say nothing in a row before an empty turn is written,
 QUIET_MS = 600_000  # or this long, so that a restart is short and what the log still needs can be checked
 CHUNK = 2000  # rows of a snapshot's chunk: under the 900 kB that every log and broker takes
-EVENTS_MOST = 4096  # of one turn; more is a fault of the engine
+EVENTS_MOST = 1 << 16  # of one turn; more is a fault of the engine
 
 
 class Decided(Struct, frozen=True, gc=False):
@@ -50,20 +50,22 @@ class Partition:
         """BadCommand: the pool is unknown, and nothing has changed. Any other exception is a fault of the engine: the
         rows may be
         half written and must be made anew from the log."""
-        tables = self.tables_for(envelope, command)
-        at = max(at, self.at)
-        events = step(tables, command, envelope.source, envelope.id, position, at)
-        assert len(events) <= EVENTS_MOST, f"a turn of {len(events)} events"
+        pool, source, id = envelope.pool, envelope.source, envelope.id
+        tables = self.pools.get(pool) or self.opened(pool, command)
+        if at < self.at:
+            at = self.at
+        events = step(tables, command, source, id, position, at)
         self.position, self.at = position, at
-        if not events:
-            self.quiet += 1
-            record = None
-            if self.quiet >= QUIET_MOST or at - self.turn_at >= QUIET_MS:
-                record = self._written(envelope, position, at, events)
-            return Decided(record, events, repeated(tables, envelope.source, envelope.id))
-        if envelope.pool not in self.pools:
-            self.pools[envelope.pool] = tables
-        return Decided(self._written(envelope, position, at, events), events)
+        if events:
+            assert len(events) <= EVENTS_MOST, f"a turn of {len(events)} events"
+            if pool not in self.pools:
+                self.pools[pool] = tables
+            return Decided(self._written(envelope, position, at, events), events)
+        self.quiet += 1
+        record = None
+        if self.quiet >= QUIET_MOST or at - self.turn_at >= QUIET_MS:
+            record = self._written(envelope, position, at, events)
+        return Decided(record, events, repeated(tables, source, id))
 
     def fail(self, envelope: Envelope, position: int, at: int, error: str) -> Decided:
         """The turn of a command on which `decide` raised."""
@@ -92,13 +94,10 @@ class Partition:
         self.position, self.at, self.chain, self.owner = turn.position, turn.at, place.chain, place.owner
         self.quiet, self.turn_at = 0, turn.at
 
-    def tables_for(self, envelope: Envelope, command: Command) -> Tables:
-        tables = self.pools.get(envelope.pool)
-        if tables is not None:
-            return tables
-        if type(command) is PublishRules and command.rules.pool == envelope.pool:
+    def opened(self, pool: str, command: Command) -> Tables:
+        if type(command) is PublishRules and command.rules.pool == pool:
             return Tables()
-        raise BadCommand("pool", f"there is no pool {envelope.pool[:64]!r}")
+        raise BadCommand("pool", f"there is no pool {pool[:64]!r}")
 
     def next_due(self) -> tuple[int, str]:
         """(when the next tick is due, the pool it is for); (deadlines.NONE, "") when nothing is."""
@@ -106,13 +105,23 @@ class Partition:
 
     # ---- snapshots
 
-    def snapshot(self, place: Place, projections: bytes = b"") -> tuple[bytes, Iterator[bytes]]:
-        """(manifest, chunks). The rows are frozen and are taken at once; their bytes are made as the chunks are asked
-        for."""
+    def snapshot(self, place: Place) -> Callable[[bytes], tuple[bytes, Iterator[bytes]]]:
+        """Takes the rows as of the last turn, which must stand at `place`: what has been decided since and said
+        nothing is
+        decided again after a restore. They are frozen, so the function that is given back (projections' bytes ->
+        manifest
+        and chunks) may do the longer work of encoding them later, or in another thread."""
+        assert place.chain == self.chain, "a snapshot holds only turns that stand in the journal"
         pools = {pool: rows_of(tables) for pool, tables in self.pools.items()}
-        heads = {pool: replace(rows, contacts=[], agents=[], seen=[], finished=[]) for pool, rows in pools.items()}
-        manifest = Manifest(place, self.at, self.quiet, self.turn_at, heads, projections)
-        return msgspec.msgpack.encode(manifest), _chunks(pools)
+        at = self.turn_at
+
+        def encoded(projections: bytes) -> tuple[bytes, Iterator[bytes]]:
+            heads = {pool: replace(rows, **{table: [] for table in _ROWS}) for pool, rows in pools.items()}
+            counts = {pool: {table: len(getattr(rows, table)) for table in _ROWS} for pool, rows in pools.items()}
+            manifest = Manifest(place, at, heads, counts, projections, __version__, FORMAT)
+            return msgspec.msgpack.encode(manifest), _chunks(pools)
+
+        return encoded
 
     @classmethod
     def restore(
@@ -123,18 +132,21 @@ class Partition:
             said = _manifest(manifest)
             if (said.engine, said.format) != (__version__, FORMAT):
                 raise ValueError(f"made by engine {said.engine}")
-            gathered: dict[str, dict[str, list[Any]]] = {pool: {} for pool in said.pools}
+            gathered: dict[str, dict[str, list[Any]]] = {pool: {table: [] for table in _ROWS} for pool in said.pools}
             for chunk in chunks:
                 part = _part(chunk)
-                gathered[part.pool].setdefault(part.table, []).extend(_ROWS[part.table].decode(part.rows))
+                gathered[part.pool][part.table].extend(_ROWS[part.table].decode(part.rows))
         except (msgspec.MsgspecError, KeyError) as error:
             raise ValueError(f"cannot be read: {error}") from None
-        partition = cls(encoding)
-        for pool, head in said.pools.items():
-            partition.pools[pool] = restored(replace(head, **gathered[pool]))
-        place = said.place
+        if said.counts != {
+            pool: {table: len(rows) for table, rows in found.items()} for pool, found in gathered.items()
+        }:
+            raise ValueError("is not whole")
+        place, partition = said.place, cls(encoding)
         partition.owner, partition.chain, partition.position = place.owner, place.chain, place.position
-        partition.at, partition.quiet, partition.turn_at = said.at, said.quiet, said.turn_at
+        partition.at = partition.turn_at = said.at
+        for pool, head in said.pools.items():
+            partition.pools[pool] = restored(replace(head, **gathered[pool]), place.position, said.at)
         return partition, place, said.projections
 
 
@@ -143,12 +155,11 @@ class Manifest(Struct, frozen=True):
 
     place: Place
     at: int
-    quiet: int
-    turn_at: int
     pools: dict[str, Rows]
+    counts: dict[str, dict[str, int]]
     projections: bytes
-    engine: str = __version__
-    format: int = FORMAT
+    engine: str
+    format: int
 
 
 class _Part(Struct, frozen=True, array_like=True):
