@@ -275,7 +275,7 @@ class Embedded:
                 self._turns_since += 1
             elif isinstance(found, Void) and found.alarm:
                 raise LogForeign(
-                    f"The log does not hold together at journal offset {found.offset} ({found.why}): it has been changed, "
+                    f"The log does not hold together at journal offset {found.offset} ({found.why}): it was changed, "
                     "or something else has written there. It is left as it is; `waitline log verify` says more."
                 )
         self.place = reader.place

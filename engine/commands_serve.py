@@ -1,0 +1,322 @@
+"""`waitline serve` and `waitline demo`: the embedded host behind the HTTP door, for real or with simulated people."""
+
+import asyncio
+import os
+import sys
+import time
+import uuid
+import webbrowser
+from collections.abc import Awaitable, Callable, Coroutine
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import NoReturn
+from zoneinfo import ZoneInfo
+
+import click
+import structlog
+import uvicorn
+
+from engine.core.deadlines import NONE
+from engine.core.messages import CommandRefused, Turn
+from engine.core.rules import Rules
+from engine.embedded import Embedded
+from engine.logs import set_up_logs
+from engine.planning.day import Day, still_there
+from engine.streams.codec import envelope_of, write_command
+from engine.streams.log import LogProblem
+from engine.streams.mistakes import Lang, render
+from engine.streams.rules_file import read_pools
+from engine.streams.sqlite_log import SqliteLog
+from engine.web.door import LOOPBACK, app
+from engine.web.live import Live
+
+log_ = structlog.get_logger("waitline.serve")
+DESK = Path(__file__).parent.parent / "deploy" / "desks" / "service-desk.toml"
+OPENS_AT = timedelta(hours=8)  # where a new demo begins
+STEP_S = 0.05  # of real time, between two looks at the simulated people
+LANGUAGES = click.Choice(["en", "zh-CN"])
+
+
+@click.command("serve")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="FILE|FOLDER",
+    help="Rules: one pool's file, or a folder with a file a pool.",
+)
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    metavar="DIR",
+    help="Folder of the log; made if missing.",
+)
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="Address to listen on; others than loopback need a token."
+)
+@click.option(
+    "--port", default=8484, show_default=True, type=click.IntRange(0, 65535), help="Port; 0 takes a free one."
+)
+@click.option(
+    "--token-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File with the token that every call must show; or set WAITLINE_TOKEN.",
+)
+@click.option("--lang", type=LANGUAGES, default="en", show_default=True, help="Language of what is printed.")
+def serve_command(config: Path, data: Path, host: str, port: int, token_file: Path | None, lang: Lang) -> None:
+    """Serve pools from one process and one log: adapters post commands, CRMs and the live page read what happens.
+
+    Rules that have changed since the last start are published; rules with mistakes are refused, and the pool goes on
+    under the
+    ones it had. The log holds real time; a log of simulated or recorded time is left alone.
+
+    \b
+    Commands in    POST /v1/commands
+    Events out     GET  /v1/events?pool=…     (server-sent events)
+    Views          GET  /v1/pools/…           (queues, agents, figures, contacts)
+    Description    GET  /openapi.json
+    Live page      GET  /
+
+    Exit status: 0 stopped by a signal, 1 the log or the rules do not allow a start, 2 wrong use of the command.
+    """
+    token = _token(token_file)
+    if host not in LOOPBACK and host != "::1" and not token:
+        raise click.UsageError(
+            f"Listening on {host} needs a token, since others can reach it: --token-file FILE, or WAITLINE_TOKEN."
+        )
+    set_up_logs()
+    rules = _rules(config, lang)
+    engine = _open(data, lambda: time.time_ns() // 1_000_000, "real")
+    _publish(engine, rules)
+    if not engine.partition.pools:
+        engine.close()
+        _fail("No pool has rules that hold, and the log has none from before: nothing can be served.")
+
+    async def main() -> None:
+        live = Live(engine)
+        await _serve(live, host, port, token, [live.run()])
+
+    uvicorn_run(main)
+
+
+@click.command("demo")
+@click.option("--data", type=click.Path(path_type=Path, file_okay=False), default=Path("var/demo"), show_default=True)
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=DESK,
+    metavar="FILE",
+    help="Rules of the desk; the built-in service desk of a dozen agents by default.",
+)
+@click.option(
+    "--speed",
+    default=20.0,
+    show_default=True,
+    type=click.FloatRange(0, 3600),
+    help="Simulated seconds in a second; 0 stands still.",
+)
+@click.option("--seed", default=1, show_default=True, help="Another seed, another day.")
+@click.option(
+    "--port", default=8484, show_default=True, type=click.IntRange(0, 65535), help="Port; 0 takes a free one."
+)
+@click.option("--lang", type=LANGUAGES, default="en", show_default=True, help="Language of what is printed.")
+@click.option("--open", "open_page", is_flag=True, help="Open the page in a browser.")
+def demo_command(data: Path, config: Path, speed: float, seed: int, port: int, lang: Lang, open_page: bool) -> None:
+    """Watch a busy synthetic day of a small service desk being routed, on a live page.
+
+    Calls, chats and SMS of simulated customers, answered by simulated agents; a peak overloads them for an hour. The
+    log in
+    DATA says that its time is simulated. Stop with Ctrl-C; started again, the day goes on where it stood.
+    """
+    set_up_logs()
+    rules = _rules(config, lang)
+    if not rules:
+        sys.exit(1)
+    clock = Clock()
+    engine = _open(data, lambda: clock.now, "simulated")
+    clock.now = engine.at or _morning(rules[0])
+    _publish(engine, rules)
+    pool = rules[0].pool
+
+    async def main() -> None:
+        live = Live(engine)
+        url = "http://127.0.0.1:{port}/?lang=" + lang
+
+        async def announced(at_port: int) -> None:
+            address = url.format(port=at_port)
+            click.echo(f"{_SAID[lang]}\n\n    {address}\n", err=True)
+            if open_page:
+                webbrowser.open(address)
+
+        await _serve(live, "127.0.0.1", port, "", [simulate(live, pool, clock, speed, seed)], announced)
+
+    uvicorn_run(main)
+
+
+_SAID = {
+    "en": "A simulated day of a service desk is being routed. Ctrl-C stops it; started again, it goes on where it stood.",
+    "zh-CN": "正在为一个服务台的模拟工作日分配联络。按 Ctrl-C 停止；再次启动时从原处继续。",
+}
+
+
+class Clock:
+    """Simulated log time."""
+
+    def __init__(self) -> None:
+        self.now = 0
+
+
+async def simulate(live: Live, pool: str, clock: Clock, speed: float, seed: int) -> None:
+    """Lets simulated people use the pool: every command at its moment, every tick when it is due, at `speed`."""
+    host = live.host
+    tables = host.partition.pools[pool]
+    contacts, agents = still_there(tables)
+    day = Day(tables.rules.rules, seed, clock.now, host.position + 1, contacts=contacts, agents=agents)
+    host.listeners.append(lambda turns: _let_see(day, turns, pool))
+    began, began_at = time.monotonic(), clock.now
+    refused = 0
+    while not live.closing.is_set():
+        target = began_at + int((time.monotonic() - began) * speed * 1000)
+        while not live.closing.is_set():
+            coming = day.next_at()
+            due = host.next_due()
+            moment = min(NONE if coming is None else coming, due)
+            if moment > target:
+                break
+            clock.now = max(clock.now, moment)
+            try:
+                if due <= moment:
+                    host.tick()
+                for asked in day.take(clock.now):
+                    envelope = envelope_of(asked.command, asked.id, asked.source, pool)
+                    outcomes = await live.submit([(envelope, asked.command, write_command(envelope))])
+                    refused += sum(type(event) is CommandRefused for event in outcomes[0].events)
+            except LogProblem as problem:
+                log_.warning("demo-held-up", reason=str(problem))
+                await asyncio.sleep(2)
+        if day.quiet and speed:  # a night with nobody there is passed over
+            coming = day.next_at()
+            if coming is not None and min(coming, host.next_due()) > clock.now + 60_000:
+                began, began_at = time.monotonic(), min(coming, host.next_due()) - 1000
+                clock.now = max(clock.now, began_at)
+        clock.now = max(clock.now, target)
+        live.keep_snapshot()
+        await asyncio.sleep(STEP_S)
+
+
+def _let_see(day: Day, turns: list[Turn], pool: str) -> None:
+    for turn in turns:
+        if turn.command.pool == pool:
+            day.see(turn)
+
+
+def _morning(rules: Rules) -> int:
+    """Opening time of the next working day, in the pool's zone."""
+    zone = ZoneInfo(rules.time_zone)
+    day = datetime.now(zone).replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+    while day.weekday() >= 5:
+        day += timedelta(days=1)
+    return int((day + OPENS_AT).astimezone(UTC).timestamp() * 1000)
+
+
+# ---- what both need
+
+
+def _token(file: Path | None) -> str:
+    token = os.environ.get("WAITLINE_TOKEN", "")
+    if file is not None:
+        try:
+            token = file.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise click.UsageError(f"The token file {file} cannot be read: {error}") from None
+    if token and len(token) < 16:
+        raise click.UsageError("The token is too short to be safe: 16 characters at least.")
+    return token
+
+
+def _rules(path: Path, lang: Lang) -> list[Rules]:
+    """The rules that hold; what is wrong with the others is said."""
+    readings = read_pools(path)
+    mistakes = [mistake for reading in readings for mistake in reading.mistakes]
+    if mistakes:
+        click.echo(render(mistakes, lang, sys.stderr.isatty()), err=True)
+    return [reading.rules for reading in readings if reading.rules is not None]
+
+
+def _open(data: Path, clock: Callable[[], int], kind: str) -> Embedded:
+    try:
+        log = SqliteLog.open(data)
+        try:
+            return Embedded(log, clock, kind, name=str(uuid.uuid4()), worker=f"embedded-{os.getpid()}")  # type: ignore[arg-type]
+        except BaseException:
+            log.close()
+            raise
+    except LogProblem as problem:
+        _fail(str(problem))
+
+
+def _publish(engine: Embedded, rules: list[Rules]) -> None:
+    for each in rules:
+        outcome = engine.publish(each)
+        if outcome.status == "refused":
+            refusal = outcome.events[0]
+            assert isinstance(refusal, CommandRefused)
+            log_.error("rules-refused", pool=each.pool, reason=refusal.reason, seen=refusal.seen)
+        elif outcome.status == "accepted":
+            log_.info("rules-published", pool=each.pool, position=outcome.position)
+
+
+def _fail(said: str) -> NoReturn:
+    click.echo(said, err=True)
+    sys.exit(1)
+
+
+async def _serve(
+    live: Live,
+    host: str,
+    port: int,
+    token: str,
+    tasks: list[Coroutine[None, None, None]],
+    announce: Callable[[int], Awaitable[None]] | None = None,
+) -> None:
+    """Until a signal comes; then streams are ended, the log closed."""
+    config = uvicorn.Config(
+        app(live, token), host, port, log_config=None, access_log=False, timeout_graceful_shutdown=3
+    )
+    server = uvicorn.Server(config)
+    running = [asyncio.ensure_future(task) for task in tasks]
+    serving = asyncio.ensure_future(server.serve())
+    try:
+        while not server.started and not serving.done():
+            await asyncio.sleep(0.01)
+        if server.started:
+            at_port = server.servers[0].sockets[0].getsockname()[1]
+            log_.info("serving", url=f"http://{host}:{at_port}/", position=live.host.position)
+            if announce:
+                await announce(at_port)
+        while not server.should_exit and not serving.done():
+            await asyncio.sleep(0.1)
+            for task in running:
+                if task.done():
+                    task.result()
+        live.closing.set()
+        live._tell([])
+        await serving
+    finally:
+        for task in running:
+            task.cancel()
+        await live.close()
+    if not server.started:
+        _fail(f"Port {port} of {host} cannot be had; another program may be using it. --port chooses another.")
+
+
+def uvicorn_run(main: Callable[[], Awaitable[None]]) -> None:
+    try:
+        import uvloop
+
+        runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
+    except ImportError:
+        runner = asyncio.Runner()
+    with runner:
+        runner.run(main())  # type: ignore[arg-type]

@@ -1,0 +1,121 @@
+"""The embedded host on an event loop: what arrives together is committed together, ticks come when due, who listens
+is told."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+import structlog
+
+from engine.core.deadlines import NONE
+from engine.core.messages import Turn
+from engine.embedded import Asked, Embedded, Outcome
+from engine.streams.log import LogFull, LogProblem
+
+GROUP = 500  # commands in one commit at most, so that nobody waits for a long one
+TICK_S = 0.005  # deadlines are looked at no more often than this,
+IDLE_S = 1.0  # and no less often than this
+FULL_S = 2.0  # after a full disk: how long commands are refused before it is tried again
+
+log_ = structlog.get_logger("waitline.live")
+
+
+class Live:
+    """One host. `run` must be running for deadlines to fire and snapshots to be written."""
+
+    def __init__(self, host: Embedded) -> None:
+        self.host = host
+        self.closing = asyncio.Event()
+        self.full_until = 0.0
+        self._pending: list[tuple[Sequence[Asked], asyncio.Future[list[Outcome]]]] = []
+        self._news: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._stirred = asyncio.Event()
+        self._snapshot: asyncio.Task[None] | None = None
+        host.listeners.append(self._tell)
+
+    async def submit(self, asked: Sequence[Asked]) -> list[Outcome]:
+        """All decided and durable when this returns. LogFull, LogProblem: none of it has happened."""
+        loop = asyncio.get_running_loop()
+        if loop.time() < self.full_until:
+            raise LogFull("There is no room left for the log; commands are refused until there is.")
+        future: asyncio.Future[list[Outcome]] = loop.create_future()
+        if not self._pending:
+            loop.call_soon(self._commit)  # after what else has arrived in this round
+        self._pending.append((asked, future))
+        return await future
+
+    def _commit(self) -> None:
+        group: list[Asked] = []
+        futures = []
+        while self._pending and (not group or len(group) + len(self._pending[0][0]) <= GROUP):
+            asked, future = self._pending.pop(0)
+            futures.append((len(asked), future))
+            group += asked
+        if self._pending:
+            asyncio.get_running_loop().call_soon(self._commit)
+        try:
+            outcomes = self.host.submit(group)
+        except Exception as problem:
+            if isinstance(problem, LogFull):
+                self.full_until = asyncio.get_running_loop().time() + FULL_S
+            if not isinstance(problem, LogProblem):
+                log_.exception("commit-failed")
+            for _, future in futures:
+                if not future.cancelled():
+                    future.set_exception(problem)
+            return
+        start = 0
+        for count, future in futures:
+            if not future.cancelled():
+                future.set_result(outcomes[start : start + count])
+            start += count
+        self._stirred.set()
+
+    def _tell(self, turns: list[Turn]) -> None:
+        news, self._news = self._news, asyncio.get_running_loop().create_future()
+        news.set_result(None)
+
+    async def news(self, timeout_s: float) -> bool:
+        """True as soon as another turn is in the log; False after the timeout, or when the server closes."""
+        news = self._news
+        await asyncio.wait({news}, timeout=timeout_s)
+        return news.done() and not self.closing.is_set()
+
+    async def run(self) -> None:
+        """Ticks when due, snapshots when enough has happened; until `closing` is set."""
+        while not self.closing.is_set():
+            self._stirred.clear()
+            wait_s = IDLE_S
+            try:
+                if self.host.tick():
+                    wait_s = 0.0
+                else:
+                    due = self.host.next_due()
+                    if due != NONE:
+                        wait_s = max(TICK_S, min(IDLE_S, (due - self.host.clock()) / 1000))
+            except LogProblem as problem:
+                log_.warning("tick-put-off", reason=str(problem))
+                wait_s = FULL_S
+            self.keep_snapshot()
+            if wait_s > TICK_S:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._stirred.wait(), wait_s)
+            await asyncio.sleep(min(wait_s, TICK_S))
+
+    def keep_snapshot(self) -> None:
+        """Writes one in another thread where it is due."""
+        if self.host.snapshot_due and (self._snapshot is None or self._snapshot.done()):
+            self._snapshot = asyncio.ensure_future(self._write_snapshot(self.host.snapshot()))
+
+    async def _write_snapshot(self, write: Callable[[], None]) -> None:
+        try:
+            await asyncio.to_thread(write)
+        except LogProblem as problem:
+            log_.warning("snapshot-not-kept", reason=str(problem))
+
+    async def close(self) -> None:
+        self.closing.set()
+        self._tell([])
+        if self._snapshot is not None:
+            await self._snapshot
+        self.host.close()

@@ -1,0 +1,85 @@
+"""Server-sent events: what happened, one event after another; and what the live page shows, whole, a few times a
+second."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import msgspec
+import orjson
+
+from engine.streams.journal import read_turn, split_turn
+
+from .answers import PARTITION, cloud_event
+from .live import Live
+
+PAGE = 256  # turns read at a time
+ALIVE_S = 15.0  # a comment is sent when nothing else has been for so long
+VIEWS_S = 0.25  # between two views
+
+
+class BadPlace(ValueError):
+    """Not an event id."""
+
+
+def place_of(event_id: str) -> tuple[int, int]:
+    """(position, ordinal) of an event id `partition/position/ordinal`."""
+    try:
+        partition, position, ordinal = map(int, event_id.split("/"))
+    except ValueError:
+        raise BadPlace(f"{event_id[:64]!r} is not an event id; one looks like 0/12/0") from None
+    if partition != PARTITION or position < 0 or ordinal < 0 or position > 1 << 62:
+        raise BadPlace(f"{event_id[:64]!r} is not an event id of this log")
+    return position, ordinal
+
+
+async def events(
+    live: Live, pool: str, after: tuple[int, int], wanted: Callable[[dict[str, Any]], bool]
+) -> AsyncIterator[bytes]:
+    """Every accepted event of the pool after that place, without loss or repetition, for as long as somebody
+    listens."""
+    position, ordinal = after[0] - 1, after[1]  # the rest of that turn first
+    yield b": waitline\nretry: 1000\n\n"
+    while not live.closing.is_set():
+        records = live.host.log.turns(position, PAGE)
+        for record in records:
+            turn = turn_data(record.body)
+            position = turn["position"]
+            skip = ordinal if position == after[0] else -1
+            if turn["command"]["pool"] != pool:
+                continue
+            at = turn["at"]
+            for number, event in enumerate(turn["events"]):
+                if number > skip and wanted(event):
+                    data = cloud_event(pool, position, number, at, event)
+                    yield b"id: %d/%d/%d\ndata: %s\n\n" % (PARTITION, position, number, data)
+        if len(records) < PAGE:
+            while not await live.news(ALIVE_S):
+                if live.closing.is_set():
+                    return
+                yield b": alive\n\n"
+        else:
+            await asyncio.sleep(0)  # others first
+
+
+def turn_data(record: bytes) -> dict[str, Any]:
+    """A turn record as plain data."""
+    _, _, body = split_turn(record)
+    if body[:1] == b"{":
+        data: dict[str, Any] = orjson.loads(body)
+        return data
+    found: dict[str, Any] = msgspec.to_builtins(read_turn(record))
+    return found
+
+
+async def views(live: Live, view: Callable[[], tuple[int, bytes]]) -> AsyncIterator[bytes]:
+    """The whole view, again whenever it has changed, at most four times a second."""
+    yield b": waitline\nretry: 1000\n\n"
+    while not live.closing.is_set():
+        position, data = view()
+        yield b"event: view\nid: %d\ndata: %s\n\n" % (position, data)
+        await asyncio.sleep(VIEWS_S)
+        while live.host.place.position == position and not await live.news(ALIVE_S):
+            if live.closing.is_set():
+                return
+            yield b": alive\n\n"
