@@ -4,7 +4,6 @@ import click
 
 from engine import __version__
 
-
 PLACES = {
     "demo": ("engine.commands_serve", "demo_command"),
     "serve": ("engine.commands_serve", "serve_command"),

@@ -64,7 +64,7 @@ def log_show(
     seconds. A command without events changed nothing, or repeats an earlier one.
     """
     try:
-        times = ZoneInfo(zone) if zone and zone != "UTC" else UTC if zone else None
+        times = None if zone is None else UTC if zone == "UTC" else ZoneInfo(zone)
     except (KeyError, ValueError, OSError):
         raise click.BadParameter(f"there is no time zone {shown_safely(zone or '')}", param_hint="--zone") from None
     log = opened(folder)

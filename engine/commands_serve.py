@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import signal
+import socket
 import sys
 import time
 import uuid
@@ -32,7 +34,7 @@ from engine.web.live import Live
 
 log_ = structlog.get_logger("waitline.serve")
 DESK = Path(__file__).parent.parent / "deploy" / "desks" / "service-desk.toml"
-OPENS_AT = timedelta(hours=8)  # where a new demo begins
+BEGINS_AT = timedelta(hours=9, minutes=40)  # a new demo: twenty minutes of usual traffic, then the rush
 STEP_S = 0.05  # of real time, between two looks at the simulated people
 LANGUAGES = click.Choice(["en", "zh-CN"])
 
@@ -126,8 +128,7 @@ def demo_command(data: Path, config: Path, speed: float, seed: int, port: int, l
     """Watch a busy synthetic day of a small service desk being routed, on a live page.
 
     Calls, chats and SMS of simulated customers, answered by simulated agents; a peak overloads them for an hour. The
-    log in
-    DATA says that its time is simulated. Stop with Ctrl-C; started again, the day goes on where it stood.
+    log in DATA says that its time is simulated. Stop with Ctrl-C; started again, the day goes on where it stood.
     """
     set_up_logs()
     rules = _rules(config, lang)
@@ -155,7 +156,7 @@ def demo_command(data: Path, config: Path, speed: float, seed: int, port: int, l
 
 
 _SAID = {
-    "en": "A simulated day of a service desk is being routed. Ctrl-C stops it; started again, it goes on where it stood.",
+    "en": "A simulated day of a service desk is being routed. Ctrl-C stops it; started again, it goes on from there.",
     "zh-CN": "正在为一个服务台的模拟工作日分配联络。按 Ctrl-C 停止；再次启动时从原处继续。",
 }
 
@@ -212,12 +213,12 @@ def _let_see(day: Day, turns: list[Turn], pool: str) -> None:
 
 
 def _morning(rules: Rules) -> int:
-    """Opening time of the next working day, in the pool's zone."""
+    """A morning of the next working day, in the pool's zone."""
     zone = ZoneInfo(rules.time_zone)
     day = datetime.now(zone).replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
     while day.weekday() >= 5:
         day += timedelta(days=1)
-    return int((day + OPENS_AT).astimezone(UTC).timestamp() * 1000)
+    return int((day + BEGINS_AT).astimezone(UTC).timestamp() * 1000)
 
 
 # ---- what both need
@@ -232,6 +233,8 @@ def _token(file: Path | None) -> str:
             raise click.UsageError(f"The token file {file} cannot be read: {error}") from None
     if token and len(token) < 16:
         raise click.UsageError("The token is too short to be safe: 16 characters at least.")
+    if not (token.isascii() and token.isprintable()):
+        raise click.UsageError("The token cannot travel in a header: letters, digits and signs of ASCII only.")
     return token
 
 
@@ -258,8 +261,14 @@ def _open(data: Path, clock: Callable[[], int], kind: str) -> Embedded:
 
 def _publish(engine: Embedded, rules: list[Rules]) -> None:
     for each in rules:
-        outcome = engine.publish(each)
-        if outcome.status == "refused":
+        try:
+            outcome = engine.publish(each)
+        except LogProblem as problem:
+            engine.close()
+            _fail(str(problem))
+        if outcome.status == "failed":
+            log_.error("rules-refused", pool=each.pool, reason="engine-fault")
+        elif outcome.status == "refused":
             refusal = outcome.events[0]
             assert isinstance(refusal, CommandRefused)
             log_.error("rules-refused", pool=each.pool, reason=refusal.reason, seen=refusal.seen)
@@ -281,34 +290,44 @@ async def _serve(
     announce: Callable[[int], Awaitable[None]] | None = None,
 ) -> None:
     """Until a signal comes; then streams are ended, the log closed."""
-    config = uvicorn.Config(
-        app(live, token), host, port, log_config=None, access_log=False, timeout_graceful_shutdown=3
-    )
+    config = uvicorn.Config(app(live, token), log_config=None, access_log=False, timeout_graceful_shutdown=3)
     server = uvicorn.Server(config)
+    for number in (
+        signal.SIGINT,
+        signal.SIGTERM,
+    ):  # uvicorn raises it once more when it has ended: for us, no more news
+        signal.signal(number, lambda *_: setattr(server, "should_exit", True))
     running = [asyncio.ensure_future(task) for task in tasks]
-    serving = asyncio.ensure_future(server.serve())
     try:
-        while not server.started and not serving.done():
+        listener = _listen(host, port)
+        running.append(asyncio.ensure_future(server.serve([listener])))
+        while not server.started and not server.should_exit:
             await asyncio.sleep(0.01)
-        if server.started:
-            at_port = server.servers[0].sockets[0].getsockname()[1]
-            log_.info("serving", url=f"http://{host}:{at_port}/", position=live.host.position)
-            if announce:
-                await announce(at_port)
-        while not server.should_exit and not serving.done():
+        at_port = listener.getsockname()[1]
+        name = f"[{host}]" if ":" in host else host
+        log_.info("serving", url=f"http://{name}:{at_port}/", position=live.host.position)
+        if announce:
+            await announce(at_port)
+        while not server.should_exit and not any(task.done() for task in running):
             await asyncio.sleep(0.1)
-            for task in running:
-                if task.done():
-                    task.result()
-        live.closing.set()
-        live._tell([])
-        await serving
+        live.stop()
+        server.should_exit = True
+        await running[-1]
+        for task in running:
+            if task.done():
+                task.result()
     finally:
         for task in running:
             task.cancel()
         await live.close()
-    if not server.started:
-        _fail(f"Port {port} of {host} cannot be had; another program may be using it. --port chooses another.")
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        _fail(f"Port {port} of {host} cannot be had ({error.strerror}). --port chooses another.")
 
 
 def uvicorn_run(main: Callable[[], Awaitable[None]]) -> None:

@@ -1,11 +1,10 @@
 """The embedded host: one process, one log. A command is in the log, decided and durable when `submit` returns.
 
 A loop that can be read at a glance: decode, step, encode, append. Everything here is done by one thread, except
-writing a
-snapshot's bytes, which may be done by another.
+writing a snapshot's bytes, which may be done by another.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Literal
 
@@ -16,16 +15,28 @@ from msgspec import Struct
 from engine.core.deadlines import NONE
 from engine.core.messages import Command, CommandFailed, CommandRefused, Event, PublishRules, Turn
 from engine.core.rules import Rules
+from engine.core.step import next_due
 from engine.streams.board import Board
 from engine.streams.board import Rows as BoardRows
 from engine.streams.codec import BadCommand, Encoding, Envelope, envelope_of, read_command, write_command
-from engine.streams.journal import Marker, Place, Reader, TimeKind, Void, read_turn, split_turn, write_marker
+from engine.streams.journal import (
+    JournalBroken,
+    Marker,
+    Place,
+    Reader,
+    TimeKind,
+    Void,
+    read_turn,
+    split_turn,
+    write_marker,
+)
 from engine.streams.log import Entry, Log, LogForeign, LogProblem, Record, Snapshot
 from engine.streams.partition import Decided, Partition, ref_of, tick_for
 
 SNAPSHOT_TURNS = 50_000  # a restart folds at most about so many turns: less than half a second
 TAIL = 1_000  # turns before the snapshot whose chain is checked at every start
 TICKS_AT_ONCE = 16  # before others get a word in
+TICK_AGAIN_MS = 10_000  # after a tick that brought nothing about: a fault of the engine must not become a hot loop
 
 log_ = structlog.get_logger("waitline.embedded")
 _board_rows = msgspec.msgpack.Decoder(dict[str, BoardRows])
@@ -36,9 +47,8 @@ Asked = tuple[Envelope, Command, bytes]  # and the bytes that the log will hold
 class Outcome(Struct, frozen=True):
     """What became of a command. position: in the log, -1 where it was refused at the door (an unknown pool).
 
-    status: accepted; refused (events hold the reason); repeated (it was decided before, at position `first`, and
-    events are
-    those of then); unchanged (all is so already); failed (the engine's own fault; set aside).
+    status: accepted; refused (events hold the reason); repeated (it was decided before, at position `first`, and events
+    are those of then); unchanged (all is so already); failed (the engine's own fault; set aside).
     """
 
     position: int
@@ -65,8 +75,7 @@ class Embedded:
         snapshot_turns: int = SNAPSHOT_TURNS,
     ) -> None:
         """Recovers from the log: newest good snapshot, then the turns after it. LogForeign: the log does not hold
-        together, or holds
-        another kind of time. name: the log's own, used when it is new."""
+        together, or holds another kind of time. name: the log's own, used when it is new."""
         self.log = log
         self.clock = clock
         self.listeners: list[Callable[[list[Turn]], None]] = []  # called with each commit's turns, once durable
@@ -77,6 +86,7 @@ class Embedded:
         self.boards: dict[str, Board] = {}
         self.place = Place()
         self._position = self._offset = self._turns_since = 0
+        self._put_off: dict[str, int] = {}  # pools whose last tick came to nothing: when the next one may come
         self._recover()
         first = self._reader.first
         if first is not None and first.time != time:
@@ -163,15 +173,7 @@ class Embedded:
         if made.repeats is not None:
             first = self.log.turn(made.repeats)
             return Outcome(position, at, "repeated", list(read_turn(first.body).events) if first else [], made.repeats)
-        if not events:
-            return Outcome(position, at, "unchanged", events)
-        kind = type(events[0])
-        return Outcome(
-            position,
-            at,
-            "refused" if kind is CommandRefused else "failed" if kind is CommandFailed else "accepted",
-            events,
-        )
+        return Outcome(position, at, status_of(events), events)
 
     def ask(self, command: Command, id: str, source: str, pool: str, actor: str = "") -> Outcome:
         """One command of our own making."""
@@ -184,17 +186,34 @@ class Embedded:
 
     def next_due(self) -> int:
         """When a tick is due; deadlines.NONE: nothing is."""
-        return self.partition.next_due()[0]
+        return self._next_due()[0]
+
+    def _next_due(self) -> tuple[int, str]:
+        if not self._put_off:
+            return self.partition.next_due()
+        pools, put_off = self.partition.pools, self._put_off
+        return min(((max(next_due(tables), put_off.get(pool, 0)), pool) for pool, tables in pools.items()))
 
     def tick(self) -> bool:
         """Appends a tick for each pool that has something due, a few at a time. True: there may be more."""
         for _ in range(TICKS_AT_ONCE):
-            due, pool = self.partition.next_due()
-            if due == NONE or due > max(self.clock(), self.partition.at):
+            due, pool = self._next_due()
+            if due == NONE or due > self.at:
                 return False
-            envelope, tick = tick_for(pool, self._position)
-            self.submit([(envelope, tick, write_command(envelope))])
+            if self._tick(pool).status == "accepted":
+                self._put_off.pop(pool, None)
+            else:
+                self._put_off[pool] = self.at + TICK_AGAIN_MS
         return True
+
+    def knock(self) -> None:
+        """Appends a tick too many, which does no harm: it shows whether the log takes anything. LogProblem: not yet."""
+        for pool in list(self.partition.pools)[:1]:
+            self._tick(pool)
+
+    def _tick(self, pool: str) -> Outcome:
+        envelope, tick = tick_for(pool, self._position)
+        return self.submit([(envelope, tick, write_command(envelope))])[0]
 
     # ---- who looks on
 
@@ -260,15 +279,18 @@ class Embedded:
             try:
                 self._restore(snapshot)
                 break
-            except (ValueError, LogProblem) as problem:
-                log_.warning("snapshot-ignored", reason=str(problem))
+            except Exception as problem:  # whatever is wrong with it: it is only a cache
+                log_.warning("snapshot-ignored", reason=f"{type(problem).__name__}: {problem}")
         else:
             self.partition, self.boards, self.place = Partition(), {}, Place()
             self._reader = Reader()
         self._turns_since = 0
         partition, reader = self.partition, self._reader
         for record in self.log.journal(self.place.offset + 1):
-            found = reader.read(record)
+            try:
+                found = reader.read(record)
+            except JournalBroken as broken:
+                raise LogForeign(f"The log cannot be used: {broken}. It is left as it is.") from None
             if isinstance(found, Turn):
                 partition.fold(found, reader.place)
                 self._on_board(found)
@@ -314,7 +336,7 @@ class Embedded:
                 reader = Reader(Place(record.offset, owner, record.position, chain))
                 continue
             reader.read(record)
-        if place.position >= 0 and (reader is None or reader.place.chain != place.chain):
+        if place.position >= 0 and (reader is None or reader.place != place):
             raise ValueError("it does not stand where the journal stands")
 
     def _records(self, start: int, count: int) -> Iterable[Record]:
@@ -335,25 +357,42 @@ class Embedded:
         self.place = self._reader.place
         self._adopt()
 
-    def _adopt(self) -> None:
-        """Goes on as the owner where the journal's accepted turns end."""
+    def _adopt(self, failed: Mapping[int, str] = {}) -> None:
+        """Goes on as the owner where the journal's accepted turns end. failed: positions that cannot be decided."""
         partition = self.partition
         partition.encoding = self.encoding
         partition.owner, partition.chain = self.place.owner, self.place.chain
         records: list[Record] = []
         turns: list[Turn] = []
         for entry in self.log.commands(partition.position + 1):
-            envelope, command = read_command(entry.body)
-            with suppress(BadCommand):
-                made = partition.decide(envelope, command, entry.position, entry.at)
-                if made.record is not None:
-                    records.append(Record(self._offset + len(records), entry.position, made.record))
-                    turns.append(Turn(entry.position, entry.at, ref_of(envelope), made.events))  # type: ignore[arg-type]
+            try:
+                envelope, command = read_command(entry.body)
+                if entry.position in failed:
+                    made = partition.fail(envelope, entry.position, entry.at, failed[entry.position])
+                else:
+                    made = partition.decide(envelope, command, entry.position, entry.at)
+            except BadCommand:
+                continue
+            except Exception as error:
+                log_.exception("command-failed", position=entry.position)
+                self._recover()
+                return self._adopt({**failed, entry.position: f"{type(error).__name__}: {error}"})
+            if made.record is not None:
+                records.append(Record(self._offset + len(records), entry.position, made.record))
+                turns.append(Turn(entry.position, entry.at, ref_of(envelope), made.events))  # type: ignore[arg-type]
         if records:  # an engine that finds something to say where the former found nothing
             self.log.append(self._offset, [], records)
             self._offset += len(records)
             self.place = Place(records[-1].offset, partition.owner, turns[-1].position, partition.chain)
             self._show(turns)
+
+
+def status_of(events: Sequence[Event]) -> Literal["accepted", "refused", "unchanged", "failed"]:
+    """What became of a command that had these events."""
+    if not events:
+        return "unchanged"
+    kind = type(events[0])
+    return "refused" if kind is CommandRefused else "failed" if kind is CommandFailed else "accepted"
 
 
 class _Poison(Exception):

@@ -1,8 +1,7 @@
 """When things are due, and when the next tick is.
 
-Each kind of deadline has an agenda of its own: buckets of a quarter of a second, so that setting and clearing one
-costs a
-dictionary entry whatever their number, dead ones are never left behind, and no clean-up is ever needed.
+Each kind of deadline has an agenda of its own: buckets of a quarter of a second, so that setting and clearing one costs
+a dictionary entry whatever their number, dead ones are never left behind, and no clean-up is ever needed.
 """
 
 from .ordered import Ordered

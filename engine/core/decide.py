@@ -290,7 +290,9 @@ def tick(view: View, c: m.Tick, source: str) -> Events:
         due += [(due_at, order, id, fire) for due_at, id in agenda.due(at, TICK_BOUND)]
     due.sort(key=lambda entry: entry[:3])
     events: Events = []
-    over: set[str] = set()  # contacts that an earlier deadline of this tick has ended; never iterated
+    over: set[str] = (
+        set()
+    )  # contacts that an earlier deadline of this tick has ended, with an event each; never iterated
     for _, _, id, fire in due[:TICK_BOUND]:
         fire(view, id, over, events)
     return events
@@ -309,6 +311,7 @@ def wrap_up_due(view: View, id: str, over: set[str], events: Events) -> None:
 
 def talk_due(view: View, id: str, over: set[str], events: Events) -> None:
     if id not in over:
+        over.add(id)
         events += talk_over(view, view.contacts[id], "limit")
 
 
@@ -340,8 +343,7 @@ def silence_due(view: View, id: str, over: set[str], events: Events) -> None:
             return  # still due: the next tick goes on
         over.add(contact.id)
         if contact.status == "talking":
-            if contact.deadline_at > view.at:  # else it is due itself, in this tick
-                events += talk_over(view, contact, "adapter")
+            events += talk_over(view, contact, "adapter")
         elif contact.id in expired:
             events.append(m.ContactAbandoned(contact.id, contact.need[0], view.at - contact.queued_at, "adapter"))
         else:

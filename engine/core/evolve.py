@@ -1,23 +1,27 @@
 """From an event to new rows. Nothing is decided here: the event says it all."""
 
 from collections.abc import Callable
+from sys import intern
 from typing import Any
 
 from msgspec.structs import replace
 
 from . import messages as m
-from .matching import enter_line, join_bench, leave_bench, leave_line, need_of, stand
+from .matching import enter_line, join_bench, leave_bench, leave_line, line_for, need_of, stand
 from .rules import INDEX, compile_rules
 from .tables import Agent, Contact, Load, ProfileKey, Source, Tables
 
 
+NOTHING: dict[str, str] = {}  # shared by all contacts without attributes; rows are never changed in place
+
+
 def contact_queued(tables: Tables, event: m.ContactQueued) -> None:
-    id, at = event.contact_id, tables.at
+    id, at, source = event.contact_id, tables.at, intern(event.source)
     contact = Contact(
         id,
-        event.source,
+        source,
         event.customer,
-        need_of(event.queue_id, event.channel, event.skills),
+        line_for(tables, need_of(event.queue_id, event.channel, event.skills)).need,  # one for all with this need
         event.tier,
         event.vip,
         tables.position,
@@ -27,20 +31,20 @@ def contact_queued(tables: Tables, event: m.ContactQueued) -> None:
         event.give_up_at,
         "waiting",
         at,
-        attributes=event.attributes,
+        attributes=event.attributes or NOTHING,
     )
     tables.contacts[id] = contact
     enter_line(tables, contact)
     tables.waits.put(event.give_up_at, id)
-    brought = tables.by_source.get(event.source)
+    brought = tables.by_source.get(source)
     if brought is None:
-        brought = tables.by_source[event.source] = {}
+        brought = tables.by_source[source] = {}
     brought[id] = None
 
 
 def contact_updated(tables: Tables, event: m.ContactUpdated) -> None:
     former = tables.contacts[event.contact_id]
-    need = need_of(former.need[0], former.need[1], event.skills)
+    need = line_for(tables, need_of(former.need[0], former.need[1], event.skills)).need
     contact = tables.contacts[former.id] = replace(former, need=need, attributes=event.attributes)
     if need != former.need:
         leave_line(tables, former)
@@ -103,7 +107,7 @@ def contact_transferred(tables: Tables, event: m.ContactTransferred) -> None:
     tables.talks.drop(former.deadline_at, former.id)
     contact = tables.contacts[former.id] = replace(
         former,
-        need=need_of(event.queue_id, former.need[1], event.skills),
+        need=line_for(tables, need_of(event.queue_id, former.need[1], event.skills)).need,
         queued_at=at,
         due_at=event.due_at,
         give_up_at=event.give_up_at,

@@ -1,8 +1,8 @@
 """Which agents can serve which needs, and who stands where: the indexes that offers are read from.
 
 Whether a profile can serve a need is worked out once per pair, when either is first met. Needs that nobody waits with
-and
-profiles that nobody is signed in with are kept for a while (they mostly come back) and then forgotten, oldest first.
+and profiles that nobody is signed in with are kept for a while (they mostly come back) and then forgotten, oldest
+first.
 """
 
 from msgspec.structs import replace
@@ -146,11 +146,23 @@ def stand(tables: Tables, agent: Agent) -> None:
         if former.ready:
             tables.numbers[former.bench].ready -= 1
         if former.room:
+            if id in tables.freed:
+                if not room:
+                    del tables.freed[id]
+                return
             if former.room == room and former.idle_since == agent.idle_since and former.bench == agent.bench:
                 return
             tables.lineups[former.room].remove((former.idle_since, id, former.bench))
     if room:
-        tables.lineups[room].add((agent.idle_since, id, agent.bench))
+        tables.freed[id] = None
+
+
+def settle(tables: Tables) -> None:
+    """Those who have come to stand join their lineups. (Most are offered something at once and never need to.)"""
+    for id in tables.freed:
+        agent = tables.agents[id]
+        tables.lineups[agent.room].add((agent.idle_since, id, agent.bench))
+    tables.freed.clear()
 
 
 def longest_idle(view: View, contact: Contact) -> str:

@@ -1,16 +1,15 @@
 """Who is offered to whom: all matching, in one place. Writes nothing.
 
 Between turns nobody waits whom a standing agent could serve. So only agents and contacts that the events of this turn
-have
-set free can make a new pair: `stirred` names them, and no one else is looked at.
+have set free can make a new pair: `stirred` names them, and no one else is looked at.
 """
 
 from collections.abc import Callable
 from heapq import heapify, heappop, heappush
 
 from . import messages as m
-from .matching import earliest_due, longest_idle
-from .tables import Agent, Contact, View
+from .matching import earliest_due, longest_idle, settle
+from .tables import Agent, Contact, Tables, View
 
 Reason = tuple[str, ...]
 LONGEST_IDLE: Reason = ("longest-idle",)
@@ -53,32 +52,30 @@ def stirred(view: View, events: list[m.Event]) -> tuple[list[Agent], list[Contac
     return agents, contacts
 
 
-def offers(view: View, events: list[m.Event], issue: Callable[[View, m.OfferIssued], None]) -> None:
+def offers(view: Tables, events: list[m.Event], issue: Callable[[Tables, m.OfferIssued], None]) -> None:
     """Issues the offers that these events make possible and appends them; each is written before the next is looked
     for.
 
     Always the earliest due contact that anybody standing can serve, to the longest idle of those who can serve it: so
-    an
-    agent is offered the earliest due of theirs and a contact the longest idle of its own, however many came free in
+    an agent is offered the earliest due of theirs and a contact the longest idle of its own, however many came free in
     one turn.
     """
     agents, contacts = stirred(view, events)
-    if not agents:
-        if len(contacts) < 2:  # by far the most frequent turns: nobody, one contact, one agent
-            for contact in contacts:
-                chosen = longest_idle(view, contact)
-                if chosen:
-                    issue_to(view, contact, chosen, LONGEST_IDLE, events, issue)
-            return
-    elif not contacts and len(agents) == 1:
+    if len(agents) == 1 and not contacts:  # by far the most frequent turns: nobody, one agent, one contact
         contact_id = earliest_due(view, agents[0])
         if contact_id:
             issue_to(view, view.contacts[contact_id], agents[0].id, EARLIEST_DUE, events, issue)
         return
+    settle(view)
+    if not agents and len(contacts) < 2:
+        for contact in contacts:
+            chosen = longest_idle(view, contact)
+            if chosen:
+                issue_to(view, contact, chosen, LONGEST_IDLE, events, issue)
+        return
 
-    ahead = [
-        (contact.due_at, contact.seq, contact.id, "") for contact in contacts
-    ]  # "": the agent who brought it forward
+    # (…, the agent who brought the contact forward; "" where it came by itself)
+    ahead = [(contact.due_at, contact.seq, contact.id, "") for contact in contacts]
     heapify(ahead)
     for agent in agents:
         bring_forward(view, agent, ahead)
@@ -101,12 +98,12 @@ def bring_forward(view: View, agent: Agent, ahead: list[tuple[int, int, str, str
 
 
 def issue_to(
-    view: View,
+    view: Tables,
     contact: Contact,
     agent_id: str,
     reason: Reason,
     events: list[m.Event],
-    issue: Callable[[View, m.OfferIssued], None],
+    issue: Callable[[Tables, m.OfferIssued], None],
 ) -> None:
     at, queue_id = view.at, contact.need[0]
     offer = m.OfferIssued(

@@ -93,9 +93,9 @@ class Ordered:
 
 
 class Lineup(Ordered):
-    """Entries (key…, kind) in order, with a set of the kinds present in each block, so that the first entry of
-    certain kinds
-    is found without walking past long stretches of others: blocks/2 tests of a bit mask and one short walk at worst."""
+    """Entries (key…, kind) in order, with a set of the kinds present in each block, so that the first entry of certain
+    kinds is found without walking past long stretches of others: blocks/2 tests of a bit mask and one short walk at
+    worst."""
 
     __slots__ = ("counts", "masks")
     LENGTH = 64

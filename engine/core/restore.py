@@ -1,13 +1,14 @@
 """Rows out of the tables and back: what a snapshot holds. Everything that is derived is made anew."""
 
+from sys import intern
 from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from .matching import enter_line, join_bench, stand
+from .matching import enter_line, join_bench, settle, stand
 from .rules import Rules, compile_rules
-from .tables import Agent, Contact, ProfileKey, Recent, Source, Tables, View
+from .tables import Agent, Contact, Need, ProfileKey, Recent, Source, Tables, View
 
 Kept = tuple[str, int]  # key, value
 
@@ -53,10 +54,13 @@ def restored(rows: Rows, position: int, at: int) -> Tables:
     tables.rules, tables.version, tables.hash = compile_rules(rows.rules), rows.version, rows.hash
     for agent in rows.agents:
         stand(tables, replace(agent, bench=join_bench(tables, rows.profiles[agent.bench])))
-    for contact in rows.contacts:
-        tables.contacts[contact.id] = contact
+    settle(tables)
+    needs: dict[Need, Need] = {}
+    for row in rows.contacts:  # equal needs and sources are one object again
+        need = needs.setdefault(row.need, row.need)
+        contact = tables.contacts[row.id] = replace(row, need=need, source=intern(row.source))
         tables.by_source.setdefault(contact.source, {})[contact.id] = None
-    for contact in sorted(rows.contacts, key=lambda contact: (contact.due_at, contact.seq)):
+    for contact in sorted(tables.contacts.values(), key=lambda contact: (contact.due_at, contact.seq)):
         if contact.status == "waiting":
             enter_line(tables, contact)
         if contact.status in ("waiting", "offered"):

@@ -13,7 +13,7 @@ from .words import CHANNELS, TIERS, Channel, Id, Key, Skills, Text
 
 Seconds = Annotated[int, Meta(ge=0, le=30 * 86_400)]
 Duration = Annotated[int, Meta(ge=1, le=30 * 86_400)]  # a deadline of no seconds would be due at once, for ever
-Weight = Annotated[int, Meta(ge=1, le=1_000)]
+Weight = Annotated[int, Meta(ge=1, le=100)]
 Limit = Annotated[int, Meta(ge=0, le=100)]
 
 

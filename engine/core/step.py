@@ -4,14 +4,15 @@ from . import messages as m
 from .deadlines import NONE
 from .decide import DECIDE
 from .evolve import EVOLVE
+from .matching import settle
 from .offers import offers
 from .tables import Tables, View
 
 
 def step(tables: Tables, command: m.Command, source: str, id: str, position: int, at: int) -> list[m.Event]:
     """The events of the command at `position`, written into the tables. Time never runs backwards: an earlier `at`
-    counts as
-    the last one. A command that had events before (same source and id) says nothing: `repeated` tells which it was."""
+    counts as the last one. A command that had events before (same source and id) says nothing: `repeated` tells which
+    it was."""
     tables.position = position
     if at > tables.at:
         tables.at = at
@@ -26,6 +27,7 @@ def step(tables: Tables, command: m.Command, source: str, id: str, position: int
     for event in events:
         EVOLVE[type(event)](tables, event)
     offers(tables, events, EVOLVE[m.OfferIssued])
+    settle(tables)
     if not own:
         tables.seen.note(key, position, tables.at)
     return events
@@ -37,6 +39,7 @@ def fold(tables: Tables, turn: m.Turn) -> None:
     tables.at = turn.at
     for event in turn.events:
         EVOLVE[type(event)](tables, event)
+    settle(tables)
     command = turn.command
     if command.type != "tick" and turn.events:
         tables.seen.note(f"{command.source}\n{command.id}", turn.position, turn.at)

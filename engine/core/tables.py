@@ -1,8 +1,7 @@
 """What is known: rows by id, and the indexes that are kept beside them.
 
 Rows are frozen and replaced by assignment, and no row points at another row. Everything that is not a row is derived
-from
-the rows (matching.py) and made anew on restore. Who takes a `View` only reads; who takes `Tables` writes.
+from the rows (matching.py) and made anew on restore. Who takes a `View` only reads; who takes `Tables` writes.
 """
 
 from typing import Literal
@@ -139,6 +138,7 @@ class Tables:
         "declines",
         "finished",
         "free_numbers",
+        "freed",
         "hash",
         "idle_benches",
         "idle_lines",
@@ -155,7 +155,7 @@ class Tables:
         "version",
         "waits",
         "wraps",
-    )  # fmt: skip
+    )
 
     def __init__(self) -> None:
         self.at = 0
@@ -178,6 +178,7 @@ class Tables:
         self.lineups: list[Lineup] = [
             Lineup() for _ in range(8)
         ]  # standing agents by room: (idle_since, agent id, bench number)
+        self.freed: dict[str, None] = {}  # who has come to stand in this turn and is in no lineup yet
         self.by_source: dict[str, dict[str, None]] = {}  # open contacts by who brought them
         self.offers = Agenda()
         self.talks = Agenda()

@@ -20,8 +20,7 @@ Encoding = Literal["json", "msgpack"]
 
 class Envelope(Struct, frozen=True, gc=False, forbid_unknown_fields=True, omit_defaults=True):
     """What every command travels in. (source, id) names it for ever; actor: who asked, as the door established it;
-    time: the
-    sender's clock, as information only."""
+    time: the sender's clock, as information only."""
 
     id: Id
     source: Id

@@ -1,10 +1,8 @@
 """Turn records: how they are written and chained, and the one rule of which records count.
 
 A turn is one record: {"owner":…, "chain":"…", "position":…, "at":…, "command":{…}, "events":[…]}. `chain` is the
-SHA-256 over the
-last accepted turn's chain and this turn's bytes without owner and chain. Whoever takes the journal first writes a
-marker; the
-marker's offset is the owner's number. Used by every writer and every reader, on every host.
+SHA-256 over the last accepted turn's chain and this turn's bytes without owner and chain. Whoever takes the journal
+first writes a marker; the marker's offset is the owner's number. Used by every writer and every reader, on every host.
 """
 
 from hashlib import sha256
@@ -26,8 +24,8 @@ TimeKind = Literal["real", "simulated", "recorded"]
 
 class Marker(Struct, frozen=True):
     """Who takes the journal, and what the log is. Its offset is the owner's number. base: what is added to the offset
-    of a
-    command to give its position; chain: what the first turn continues, in hex (other than zeros only in a copy)."""
+    of a command to give its position; chain: what the first turn continues, in hex (other than zeros only in a
+    copy)."""
 
     worker: str
     log: str

@@ -2,9 +2,9 @@
 elsewhere.
 
 A log has two rows of entries. `commands`: each with a position, counted from 0 without gaps, and the log's time.
-`journal`:
-each with an offset, counted from 0 without gaps; a record is a turn (of one command's position) or an owner's marker.
-Kept by `MemoryLog` (tests, replays) and `SqliteLog` (one file, the default); one suite of tests runs over both.
+`journal`: each with an offset, counted from 0 without gaps; a record is a turn (of one command's position) or an
+owner's marker. Kept by `MemoryLog` (tests, replays) and `SqliteLog` (one file, the default); one suite of tests runs
+over both.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -65,9 +65,8 @@ class Log(Protocol):
 
     def append(self, at_offset: int, entries: Sequence[Entry], records: Sequence[Record]) -> None:
         """All of it or nothing, and durable when this returns. `at_offset` is the offset that the writer expects for
-        its first
-        record (entries carry the positions it expects): where the log has gone on, LogMoved, and nothing is written.
-        LogFull: no room."""
+        its first record (entries carry the positions it expects): where the log has gone on, LogMoved, and nothing is
+        written. LogFull: no room."""
 
     def commands(self, from_position: int = 0) -> Iterator[Entry]:
         """Commands in order, streamed."""

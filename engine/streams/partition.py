@@ -24,9 +24,8 @@ EVENTS_MOST = 1 << 16  # of one turn; more is a fault of the engine
 
 
 class Decided(Struct, frozen=True, gc=False):
-    """What became of a command. record: the turn as it goes into the journal, None where it said nothing; repeats:
-    the position of
-    the command of the same source and id that was decided before."""
+    """What became of a command. record: the turn as it goes into the journal, None where it said nothing; repeats: the
+    position of the command of the same source and id that was decided before."""
 
     record: bytes | None
     events: list[Event]
@@ -48,8 +47,7 @@ class Partition:
 
     def decide(self, envelope: Envelope, command: Command, position: int, at: int) -> Decided:
         """BadCommand: the pool is unknown, and nothing has changed. Any other exception is a fault of the engine: the
-        rows may be
-        half written and must be made anew from the log."""
+        rows may be half written and must be made anew from the log."""
         pool, source, id = envelope.pool, envelope.source, envelope.id
         tables = self.pools.get(pool) or self.opened(pool, command)
         if at < self.at:
@@ -106,11 +104,9 @@ class Partition:
     # ---- snapshots
 
     def snapshot(self, place: Place) -> Callable[[bytes], tuple[bytes, Iterator[bytes]]]:
-        """Takes the rows as of the last turn, which must stand at `place`: what has been decided since and said
-        nothing is
-        decided again after a restore. They are frozen, so the function that is given back (projections' bytes ->
-        manifest
-        and chunks) may do the longer work of encoding them later, or in another thread."""
+        """Takes the rows as of the last turn, which must stand at `place`: what has been decided since and said nothing
+        is decided again after a restore. They are frozen, so the function that is given back (projections' bytes ->
+        manifest and chunks) may do the longer work of encoding them later, or in another thread."""
         assert place.chain == self.chain, "a snapshot holds only turns that stand in the journal"
         pools = {pool: rows_of(tables) for pool, tables in self.pools.items()}
         at = self.turn_at

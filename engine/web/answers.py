@@ -10,7 +10,7 @@ from msgspec import Struct
 from starlette.responses import Response
 
 from engine.core.messages import CommandFailed, CommandRefused, Event
-from engine.embedded import Outcome
+from engine.embedded import Outcome, status_of
 from engine.streams.codec import BadCommand
 
 from .words import Language, refusal
@@ -27,9 +27,8 @@ class First(Struct, frozen=True, omit_defaults=True):
 
 
 class Result(Struct, frozen=True, omit_defaults=True):
-    """What became of one command. status: accepted, refused (by the rules of the pool; it is in the log), rejected
-    (not a command
-    this door takes; it is not in the log), repeated, unchanged, failed."""
+    """What became of one command. status: accepted, refused (by the rules of the pool; it is in the log), rejected (not
+    a command this door takes; it is not in the log), repeated, unchanged, failed."""
 
     status: str
     position: int | None = None
@@ -58,9 +57,8 @@ def problem(status: int, reason: str, message: str, field: str = "", **headers: 
 def result_of(outcome: Outcome, language: Language, with_events: bool) -> Result:
     if outcome.problem is not None:
         return rejected(outcome.problem, "unknown-pool")
-    status, reason = outcome.status, ""
+    reason = message = ""
     first = None
-    message = ""
     head = outcome.events[0] if outcome.events else None
     if isinstance(head, CommandRefused):
         reason, message = head.reason, refusal(head.reason, head.subject, head.seen, language)
@@ -68,10 +66,10 @@ def result_of(outcome: Outcome, language: Language, with_events: bool) -> Result
         reason, message = "engine-fault", head.error
     position = outcome.position
     if outcome.first is not None:
-        first = First(outcome.first, "refused" if isinstance(head, CommandRefused) else "accepted", reason)
+        first = First(outcome.first, status_of(outcome.events), reason)
         position = outcome.first
     events = list(events_of(position, outcome.events)) if with_events else None
-    return Result(status, outcome.position, outcome.at, reason, "", message, first, events)
+    return Result(outcome.status, outcome.position, outcome.at, reason, "", message, first, events)
 
 
 def rejected(bad: BadCommand, reason: str = "bad-command") -> Result:

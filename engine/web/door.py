@@ -1,10 +1,8 @@
 """The HTTP door: commands in, events and views out. Adapters, CRMs and the live page all come through here."""
 
-import asyncio
 import hmac
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
-from http.cookies import SimpleCookie
 from importlib.resources import files
 from typing import Any
 
@@ -68,10 +66,16 @@ def app(live: Live, token: str = "", started: Callable[[], Awaitable[None]] | No
     return Gate(Starlette(routes=routes, exception_handlers={HTTPException: said, Exception: fault}), token)
 
 
+class NoPool(HTTPException):
+    """404, as for a command that names no pool of ours."""
+
+
 async def said(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    if isinstance(error, NoPool):
+        return problem(404, "unknown-pool", error.detail, "pool")
     reason = {404: "not-found", 405: "method-not-allowed"}.get(error.status_code, "bad-request")
-    return problem(error.status_code, reason, str(error.detail))
+    return problem(error.status_code, reason, error.detail, **dict(error.headers or {}))
 
 
 async def fault(request: Request, error: Exception) -> Response:
@@ -95,22 +99,21 @@ class Gate:
 
     def _stop(self, scope: Scope, headers: dict[bytes, str]) -> Response | None:
         if not self.token:
-            name = headers.get(b"host", "").rpartition(":")[0] or headers.get(b"host", "")
-            if name.lower() not in LOOPBACK:
+            if PORT.sub("", headers.get(b"host", "")).lower() not in LOOPBACK:
                 return problem(
                     421, "wrong-host", "Without a token this server answers only to 127.0.0.1 and localhost."
                 )
             return None
         path = scope["path"]
-        if path == "/" and (offered := _query(scope, "token")) and self._is_it(offered):
+        request = Request(scope)
+        if path == "/" and (offered := request.query_params.get("token", "")) and self._is_it(offered):
             answer = RedirectResponse("/", 303)
             answer.set_cookie(COOKIE, offered, httponly=True, samesite="strict")
             return answer
         if path == "/" or path.startswith("/static/"):
             return None
-        offered = headers.get(b"authorization", "").removeprefix("Bearer ")
-        cookie = SimpleCookie(headers.get(b"cookie", "")).get(COOKIE)
-        if self._is_it(offered) or (cookie is not None and self._is_it(cookie.value)):
+        scheme, _, offered = headers.get(b"authorization", "").partition(" ")
+        if (scheme.lower() == "bearer" and self._is_it(offered)) or self._is_it(request.cookies.get(COOKIE, "")):
             return None
         return problem(401, "token-needed", "This call needs the server's token: Authorization: Bearer …", **BEARER)
 
@@ -119,10 +122,6 @@ class Gate:
 
 
 BEARER = {"WWW-Authenticate": "Bearer"}
-
-
-def _query(scope: Scope, name: str) -> str:
-    return Request(scope).query_params.get(name, "")
 
 
 class Door:
@@ -165,10 +164,9 @@ class Door:
                 results.append(rejected(bad))
         try:
             outcomes = iter(await self.live.submit(asked) if asked else [])
-        except LogFull as full:
-            return problem(507, "no-room", str(full), **{"Retry-After": "5"})
         except LogProblem as trouble:
-            return problem(503, "log-trouble", str(trouble), **{"Retry-After": "5"})
+            status = 507 if isinstance(trouble, LogFull) else 503
+            return problem(status, code_of(trouble), str(trouble), **{"Retry-After": "5"})
         told = [result_of(next(outcomes), language, bool(wait)) if result is None else result for result in results]
         if batch:
             return JSON(told)
@@ -176,9 +174,11 @@ class Door:
         return JSON(told[0], status)
 
     def _admitted(self, body: bytes) -> Asked:
+        if body.lstrip()[:1] != b"{":  # the log may hold msgpack; the door takes what it asks for
+            raise BadCommand("", "a command is a JSON object")
+        envelope, command = read_command(body)
         if len(body) > COMMAND_MOST:
             raise BadCommand("", f"a command has at most {COMMAND_MOST >> 10} KiB; this has {len(body) >> 10}")
-        envelope, command = read_command(body)
         if envelope.type in INTERNAL:
             raise BadCommand("type", f"{envelope.type} is for the host alone")
         if envelope.source == OWN:
@@ -187,7 +187,7 @@ class Door:
 
     async def _body(self, request: Request) -> bytes | None:
         said = request.headers.get("content-length", "")
-        if said.isdigit() and int(said) > BODY_MOST:
+        if said.isdecimal() and int(said[:18]) > BODY_MOST:
             return None
         parts, size = [], 0
         async for part in request.stream():
@@ -202,6 +202,8 @@ class Door:
     async def events(self, request: Request) -> Response:
         query = request.query_params
         pool = query.get("pool", "")
+        if not pool:
+            return problem(400, "bad-query", "Say of which pool: ?pool=…", "pool")
         self._board(pool)
         kind, contact, queue = query.get("type"), query.get("contact"), query.get("queue")
         if kind is not None and kind.removeprefix("waitline.") not in EVENTS:
@@ -216,6 +218,9 @@ class Door:
                 after = place_of(last)
             except BadPlace as bad:
                 return problem(400, "bad-query", str(bad), "Last-Event-ID")
+            if after[0] > self.live.host.position:
+                text = f"The log has not come to {last[:64]} yet: it was an event of another log."
+                return problem(400, "bad-query", text, "Last-Event-ID")
         else:
             after = (0, -1) if start == "start" else (self.live.host.position + 1, -1)
 
@@ -226,7 +231,7 @@ class Door:
                 and (queue is None or event.get("queue_id") == queue or event.get("from_queue_id") == queue)
             )
 
-        return stream(events(self.live, pool, after, wanted))
+        return stream(request, events(self.live, pool, after, wanted))
 
     # ---- views
 
@@ -253,7 +258,7 @@ class Door:
     async def decisions(self, request: Request) -> Response:
         board = self._board(request.path_params["pool"])
         said = request.query_params.get("limit", "20")
-        if not said.isdigit() or not 1 <= int(said[:9]) <= 50:
+        if not said.isdecimal() or not 1 <= int(said[:9]) <= 50:
             return problem(400, "bad-query", "limit is a number from 1 to 50.", "limit")
         return JSON({**self._stand(board), "decisions": told(board.decisions(int(said)), self._language(request))})
 
@@ -276,7 +281,7 @@ class Door:
     async def live_views(self, request: Request) -> Response:
         pool, language = request.path_params["pool"], self._language(request)
         self._board(pool)
-        return stream(views(self.live, lambda: self._view(pool, language)))
+        return stream(request, views(self.live, lambda: self._view(pool, language)))
 
     def _view(self, pool: str, language: Language) -> tuple[int, bytes]:
         host = self.live.host
@@ -307,8 +312,10 @@ class Door:
         return JSON({"status": "alive"})
 
     async def readyz(self, request: Request) -> Response:
-        full = asyncio.get_running_loop().time() < self.live.full_until
-        return JSON({**self._stand(), "status": "no-room" if full else "ready"}, 503 if full else 200)
+        trouble = self.live.trouble
+        if trouble is None:
+            return JSON({**self._stand(), "status": "ready"})
+        return JSON({**self._stand(), "status": code_of(trouble), "message": str(trouble)}, 503)
 
     async def openapi(self, request: Request) -> Response:
         return JSON(document())
@@ -320,7 +327,7 @@ class Door:
         board = self.live.host.board(pool)
         if board is None:
             known = ", ".join(sorted(self.live.host.boards)[:10])
-            raise HTTPException(404, f"There is no pool {pool[:64]!r}; there is: {known or 'none yet'}.")
+            raise NoPool(404, f"There is no pool {pool[:64]!r}; there is: {known or 'none yet'}.")
         return board
 
     def _stand(self, board: Board | None = None) -> dict[str, Any]:
@@ -340,6 +347,12 @@ PAGE_HEADERS = {
 }
 
 
-def stream(chunks: AsyncIterator[bytes]) -> Response:
+def code_of(trouble: LogProblem) -> str:
+    return "no-room" if isinstance(trouble, LogFull) else "log-trouble"
+
+
+def stream(request: Request, chunks: AsyncIterator[bytes]) -> Response:
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    if request.method == "HEAD":  # there is a body, and no end to it
+        return Response(media_type="text/event-stream", headers=headers)
     return StreamingResponse(chunks, media_type="text/event-stream", headers=headers)

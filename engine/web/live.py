@@ -10,12 +10,12 @@ import structlog
 from engine.core.deadlines import NONE
 from engine.core.messages import Turn
 from engine.embedded import Asked, Embedded, Outcome
-from engine.streams.log import LogFull, LogProblem
+from engine.streams.log import LogProblem
 
 GROUP = 500  # commands in one commit at most, so that nobody waits for a long one
 TICK_S = 0.005  # deadlines are looked at no more often than this,
 IDLE_S = 1.0  # and no less often than this
-FULL_S = 2.0  # after a full disk: how long commands are refused before it is tried again
+AGAIN_S = 2.0  # after trouble with the log, such as a full disk: how long commands are refused before it is tried again
 
 log_ = structlog.get_logger("waitline.live")
 
@@ -26,7 +26,7 @@ class Live:
     def __init__(self, host: Embedded) -> None:
         self.host = host
         self.closing = asyncio.Event()
-        self.full_until = 0.0
+        self.trouble: LogProblem | None = None  # why nothing can be written at present
         self._pending: list[tuple[Sequence[Asked], asyncio.Future[list[Outcome]]]] = []
         self._news: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._stirred = asyncio.Event()
@@ -36,8 +36,7 @@ class Live:
     async def submit(self, asked: Sequence[Asked]) -> list[Outcome]:
         """All decided and durable when this returns. LogFull, LogProblem: none of it has happened."""
         loop = asyncio.get_running_loop()
-        if loop.time() < self.full_until:
-            raise LogFull("There is no room left for the log; commands are refused until there is.")
+        self._must_be_well()
         future: asyncio.Future[list[Outcome]] = loop.create_future()
         if not self._pending:
             loop.call_soon(self._commit)  # after what else has arrived in this round
@@ -54,11 +53,12 @@ class Live:
         if self._pending:
             asyncio.get_running_loop().call_soon(self._commit)
         try:
+            self._must_be_well()
             outcomes = self.host.submit(group)
         except Exception as problem:
-            if isinstance(problem, LogFull):
-                self.full_until = asyncio.get_running_loop().time() + FULL_S
-            if not isinstance(problem, LogProblem):
+            if isinstance(problem, LogProblem):
+                self._put_off(problem)
+            else:
                 log_.exception("commit-failed")
             for _, future in futures:
                 if not future.cancelled():
@@ -70,6 +70,29 @@ class Live:
                 future.set_result(outcomes[start : start + count])
             start += count
         self._stirred.set()
+
+    def _must_be_well(self) -> None:
+        if self.trouble is not None:
+            raise type(self.trouble)(str(self.trouble))
+
+    def _put_off(self, problem: LogProblem) -> None:
+        """Nothing is tried for a while: after each failed commit the host has to recover."""
+        if self.trouble is None:
+            log_.warning("log-trouble", reason=str(problem))
+            self.trouble = problem
+            asyncio.get_running_loop().call_later(AGAIN_S, self._knock)
+
+    def _knock(self) -> None:
+        if self.closing.is_set():
+            return
+        self.trouble = None
+        try:
+            self.host.knock()
+        except LogProblem as problem:
+            self._put_off(problem)
+        else:
+            log_.info("log-trouble-over")
+            self._stirred.set()
 
     def _tell(self, turns: list[Turn]) -> None:
         news, self._news = self._news, asyncio.get_running_loop().create_future()
@@ -87,6 +110,7 @@ class Live:
             self._stirred.clear()
             wait_s = IDLE_S
             try:
+                self._must_be_well()
                 if self.host.tick():
                     wait_s = 0.0
                 else:
@@ -94,8 +118,7 @@ class Live:
                     if due != NONE:
                         wait_s = max(TICK_S, min(IDLE_S, (due - self.host.clock()) / 1000))
             except LogProblem as problem:
-                log_.warning("tick-put-off", reason=str(problem))
-                wait_s = FULL_S
+                self._put_off(problem)
             self.keep_snapshot()
             if wait_s > TICK_S:
                 with suppress(TimeoutError):
@@ -113,9 +136,13 @@ class Live:
         except LogProblem as problem:
             log_.warning("snapshot-not-kept", reason=str(problem))
 
-    async def close(self) -> None:
+    def stop(self) -> None:
+        """Who listens is let go, and nothing is begun any more."""
         self.closing.set()
         self._tell([])
+
+    async def close(self) -> None:
+        self.stop()
         if self._snapshot is not None:
             await self._snapshot
         self.host.close()

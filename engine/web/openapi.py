@@ -17,6 +17,14 @@ STAND = {
     "position": {"type": "integer", "description": "Position of the last command that said something."},
     "at": {"type": "integer", "description": "Log time, milliseconds since the epoch."},
 }
+OF_POOL = {"pool": {"type": "string"}, **STAND}
+RESULT = {"$ref": REF.format(name="Result")}
+COUNTS = {"type": "object", "additionalProperties": {"type": "integer"}, "description": "Agents by state."}
+POOL = {
+    "type": "object",
+    "required": ["pool", "time_zone"],
+    "properties": {"pool": {"type": "string"}, "time_zone": {"type": "string"}},
+}
 
 
 def envelope(name: str) -> dict[str, Any]:
@@ -44,24 +52,27 @@ def envelope(name: str) -> dict[str, Any]:
 def document() -> dict[str, Any]:
     public = [name for name in COMMANDS if name not in INTERNAL]
     types = [COMMANDS[name] for name in public]
-    _, components = msgspec.json.schema_components([*types, *EVENTS.values(), *VIEWS, Result], ref_template=REF)
+    _, found = msgspec.json.schema_components([*types, *EVENTS.values(), *VIEWS, Result], ref_template=REF)
+    components = msgspec.json.decode(msgspec.json.encode(found))  # defaults that are tuples become lists
+    components["SourceHeartbeat"]["properties"]["silence_ms"].pop("default")  # 0: can be left out, but not said
     commands = {f"{COMMANDS[name].__name__}Command": envelope(name) for name in public}
     any_command = {"oneOf": [{"$ref": REF.format(name=name)} for name in commands]}
     components |= commands | {"AnyCommand": any_command}
     pool = {"name": "pool", "in": "path", "required": True, "schema": {"type": "string"}}
     contact = {"name": "contact_id", "in": "path", "required": True, "schema": {"type": "string"}}
-    result = {"$ref": REF.format(name="Result")}
     one_or_more = {"oneOf": [any_command, {"type": "array", "maxItems": 5000, "items": any_command}]}
     answers = {
-        "200": _answer("What became of it; a list where a list was sent", {"oneOf": [result, _list(result)]}),
+        "200": _answer("What became of it; a list where a list was sent", {"oneOf": [RESULT, _list(RESULT)]}),
         **{
-            status: _answer(text, result)
+            status: _answer(text, RESULT)
             for status, text in {
                 "400": "Not a command; `field` and `message` say what is wrong",
                 "404": "No such pool",
                 "413": "Too large",
                 "415": "Not JSON",
+                "503": "The log cannot be written at present; nothing was taken",
                 "507": "No room for the log; nothing was taken",
+                "default": "What is wrong",
             }.items()
         },
     }
@@ -87,6 +98,7 @@ def document() -> dict[str, Any]:
                         "content": {
                             "application/json": {"schema": one_or_more},
                             "application/cloudevents+json": {"schema": {"type": "object"}},
+                            "application/cloudevents-batch+json": {"schema": _list({"type": "object"})},
                         },
                     },
                     "responses": answers,
@@ -104,45 +116,53 @@ def document() -> dict[str, Any]:
                         _query("from", "Where to begin without Last-Event-ID", {"enum": ["start", "now"]}),
                         {"name": "Last-Event-ID", "in": "header", "schema": {"type": "string"}},
                     ],
-                    "responses": {
-                        "200": {
-                            "description": "CloudEvents, one per event",
-                            "content": {"text/event-stream": {"schema": {"type": "string"}}},
-                        }
-                    },
+                    "responses": _stream("CloudEvents, one per event"),
                 }
             },
-            "/v1/pools": _get("pools", "The pools of this server", [], {"pools": _list({"type": "object"})}),
-            "/v1/pools/{pool}/queues": _get("queues", "Queues, now", [pool], {"queues": _views("QueueView")}),
-            "/v1/pools/{pool}/agents": _get(
-                "agents", "Agents, now", [pool], {"counts": {"type": "object"}, "agents": _views("AgentView")}
+            "/v1/pools": _get("pools", "The pools of this server", [], {**STAND, "pools": _list(POOL)}),
+            "/v1/pools/{pool}/queues": _get(
+                "queues", "Queues, now", [pool], {**OF_POOL, "queues": _views("QueueView")}
             ),
-            "/v1/pools/{pool}/figures": _get("figures", "Today, by the pool's time zone", [pool], {}, "DayFigures"),
+            "/v1/pools/{pool}/agents": _get(
+                "agents", "Agents, now", [pool], {**OF_POOL, "counts": COUNTS, "agents": _views("AgentView")}
+            ),
+            "/v1/pools/{pool}/figures": _get(
+                "figures", "Today, by the pool's time zone", [pool], OF_POOL, "DayFigures"
+            ),
             "/v1/pools/{pool}/decisions": _get(
-                "decisions", "The last offers, each with its reason", [pool], {"decisions": _views("DecisionView")}
+                "decisions",
+                "The last offers, each with its reason, newest first",
+                [
+                    pool,
+                    _query("limit", "How many", {"type": "integer", "minimum": 1, "maximum": 50, "default": 20}),
+                    _query("lang", "Language of sentences", {"enum": ["en", "zh-CN"]}),
+                ],
+                {**OF_POOL, "decisions": _views("DecisionView")},
             ),
             "/v1/pools/{pool}/contacts": _get(
                 "contacts",
                 "Contacts that a source brought",
                 [pool, _query("source", "Whose", {"type": "string"}, True), _query("open", "Only open ones", {})],
-                {"contacts": _views("ContactView")},
+                {**OF_POOL, "source": {"type": "string"}, "contacts": _views("ContactView")},
             ),
             "/v1/pools/{pool}/contacts/{contact_id}": _get(
                 "contact",
                 "One contact, open or finished within the hour",
                 [pool, contact],
-                {"contact": {"$ref": REF.format(name="ContactView")}},
+                {**OF_POOL, "contact": {"$ref": REF.format(name="ContactView")}},
             ),
             "/v1/pools/{pool}/live": {
                 "get": {
                     "summary": "All that the live page shows, as server-sent events named `view`",
                     "operationId": "live",
                     "parameters": [pool, _query("lang", "Language of sentences", {"enum": ["en", "zh-CN"]})],
-                    "responses": {"200": {"description": "Views, at most four a second"}},
+                    "responses": _stream("Views, at most four a second"),
                 }
             },
             "/livez": _get("livez", "Is the process there", [], {"status": {"type": "string"}}),
-            "/readyz": _get("readyz", "Can it take commands", [], {"status": {"type": "string"}}),
+            "/readyz": _get(
+                "readyz", "Can it take commands; 503 where not", [], {**STAND, "status": {"type": "string"}}
+            ),
         },
         "components": {
             "schemas": components,
@@ -168,10 +188,15 @@ def _query(name: str, description: str, schema: dict[str, Any], required: bool =
     return {"name": name, "in": "query", "description": description, "schema": schema, "required": required}
 
 
+def _stream(description: str) -> dict[str, Any]:
+    content = {"text/event-stream": {"schema": {"type": "string"}}}
+    return {"200": {"description": description, "content": content}, "default": _answer("What is wrong", RESULT)}
+
+
 def _get(
     id: str, summary: str, parameters: list[dict[str, Any]], properties: dict[str, Any], also: str = ""
 ) -> dict[str, Any]:
-    schema: dict[str, Any] = {"type": "object", "properties": {**STAND, **properties}}
+    schema: dict[str, Any] = {"type": "object", "required": list(properties), "properties": properties}
     if also:
         schema = {"allOf": [schema, {"$ref": REF.format(name=also)}]}
     return {
@@ -179,6 +204,6 @@ def _get(
             "summary": summary,
             "operationId": id,
             "parameters": parameters,
-            "responses": {"200": _answer(summary, schema)},
+            "responses": {"200": _answer(summary, schema), "default": _answer("What is wrong", RESULT)},
         }
     }

@@ -36,8 +36,10 @@ def place_of(event_id: str) -> tuple[int, int]:
 async def events(
     live: Live, pool: str, after: tuple[int, int], wanted: Callable[[dict[str, Any]], bool]
 ) -> AsyncIterator[bytes]:
-    """Every accepted event of the pool after that place, without loss or repetition, for as long as somebody
-    listens."""
+    """Every accepted event of the pool after that place, without loss or repetition, for as long as somebody listens.
+
+    It is read from the log page by page as the listener takes it: one who is slow costs no memory and holds up nobody.
+    """
     position, ordinal = after[0] - 1, after[1]  # the rest of that turn first
     yield b": waitline\nretry: 1000\n\n"
     while not live.closing.is_set():
@@ -54,7 +56,7 @@ async def events(
                     data = cloud_event(pool, position, number, at, event)
                     yield b"id: %d/%d/%d\ndata: %s\n\n" % (PARTITION, position, number, data)
         if len(records) < PAGE:
-            while not await live.news(ALIVE_S):
+            while live.host.place.position <= position and not await live.news(ALIVE_S):
                 if live.closing.is_set():
                     return
                 yield b": alive\n\n"
