@@ -73,10 +73,10 @@ def measure(say: Callable[[str], None]) -> dict[str, float | int | str]:
     for waiting in (1_000, 100_000, 1_000_000):
         cost, slowest, bare, chain = measured(waiting)
         costs[waiting] = cost
+        say(f"{waiting:>9,} waiting: {cost:5.1f} us a command, {1e6 / cost:7,.0f} commands/s")
         say(
-            f"{waiting:>9,} waiting: {cost:5.1f} us a command, {1e6 / cost:7,.0f} commands/s; longest turn {slowest:.1f} ms"
+            f"          {cost / bare:.1f} x the bare loop ({bare:.1f} us); longest turn {slowest:.1f} ms; chain {chain}"
         )
-        say(f"          {cost / bare:.1f} x the bare loop ({bare:.1f} us); chain {chain}")
         figures[f"us_{waiting}"] = round(cost, 2)
         figures[f"bare_us_{waiting}"] = round(bare, 2)
         figures[f"longest_turn_ms_{waiting}"] = round(slowest, 2)

@@ -20,14 +20,14 @@ folder = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path,
 
 
 @click.group("log")
-def log_group() -> None:
+def log_command() -> None:
     """Read a log and check it.
 
     DIR is the folder that `waitline serve --data DIR` writes. Both commands only read, and work while a server writes.
     """
 
 
-@log_group.command("show")
+@log_command.command("show")
 @folder
 @click.option("--pool", metavar="ID", help="Only what belongs to this pool.")
 @click.option("--contact", metavar="ID", help="Only the life of this contact: each turn in which it appears.")
@@ -82,7 +82,7 @@ def log_show(
         log.close()
 
 
-@log_group.command("verify")
+@log_command.command("verify")
 @folder
 @click.option("--redecide", is_flag=True, help="Also decide every command again, and compare the turns byte by byte.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document instead of sentences.")

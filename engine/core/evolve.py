@@ -11,7 +11,6 @@ from .matching import enter_line, join_bench, leave_bench, leave_line, line_for,
 from .rules import INDEX, compile_rules
 from .tables import Agent, Contact, Load, ProfileKey, Source, Tables
 
-
 NOTHING: dict[str, str] = {}  # shared by all contacts without attributes; rows are never changed in place
 
 

@@ -134,10 +134,10 @@ class SignOutAgent(Command, frozen=True):
 
 
 class SourceHeartbeat(Command, frozen=True):
-    """The sending adapter is alive. Once it has said so, `silence_ms` without another word makes its contacts
-    suspect."""
+    """The sending adapter is alive. Once it has said so, silence_ms (else the rules' `times.silence`) without another
+    heartbeat makes it silent; commands of other types do not count."""
 
-    silence_ms: Annotated[int, Meta(ge=1_000, le=86_400_000)] = 0
+    silence_ms: Annotated[int, Meta(ge=1_000, le=86_400_000)] | None = None
 
 
 class PublishRules(Command, frozen=True):

@@ -27,7 +27,8 @@ def step(tables: Tables, command: m.Command, source: str, id: str, position: int
     for event in events:
         EVOLVE[type(event)](tables, event)
     offers(tables, events, EVOLVE[m.OfferIssued])
-    settle(tables)
+    if tables.freed:
+        settle(tables)
     if not own:
         tables.seen.note(key, position, tables.at)
     return events

@@ -102,7 +102,7 @@ def split_turn(record: bytes) -> tuple[int, bytes, bytes]:
     start = comma + len(_CHAIN)
     owner, said = int(record[len(_OWNER) : comma]), record[start : start + 64].decode()
     chain = bytes.fromhex(said)
-    if record[start + 64 : start + 66] != b'",' or chain.hex() != said:
+    if record[start + 64 : start + 66] != b'",' or (chain.hex(), b"%d" % owner) != (said, record[len(_OWNER) : comma]):
         raise ValueError("not a turn record")
     return owner, chain, b"{" + record[start + 66 :]
 

@@ -1,6 +1,7 @@
 """The pools of one partition, host-independent: a command in, a turn record out; a turn record in, the same rows."""
 
 from collections.abc import Callable, Iterable, Iterator
+from hashlib import sha256
 from typing import Any
 
 import msgspec
@@ -115,7 +116,7 @@ class Partition:
             heads = {pool: replace(rows, **{table: [] for table in _ROWS}) for pool, rows in pools.items()}
             counts = {pool: {table: len(getattr(rows, table)) for table in _ROWS} for pool, rows in pools.items()}
             manifest = Manifest(place, at, heads, counts, projections, __version__, FORMAT)
-            return msgspec.msgpack.encode(manifest), _chunks(pools)
+            return _sealed(msgspec.msgpack.encode(manifest)), _chunks(pools)
 
         return encoded
 
@@ -125,12 +126,12 @@ class Partition:
     ) -> "tuple[Partition, Place, bytes]":
         """(the partition, where it stands, the projections' bytes). ValueError: not a snapshot of this engine."""
         try:
-            said = _manifest(manifest)
+            said = _manifest(_unsealed(manifest))
             if (said.engine, said.format) != (__version__, FORMAT):
                 raise ValueError(f"made by engine {said.engine}")
             gathered: dict[str, dict[str, list[Any]]] = {pool: {table: [] for table in _ROWS} for pool in said.pools}
             for chunk in chunks:
-                part = _part(chunk)
+                part = _part(_unsealed(chunk))
                 gathered[part.pool][part.table].extend(_ROWS[part.table].decode(part.rows))
         except (msgspec.MsgspecError, KeyError) as error:
             raise ValueError(f"cannot be read: {error}") from None
@@ -176,7 +177,20 @@ def _chunks(pools: dict[str, Rows]) -> Iterator[bytes]:
         for table in _ROWS:
             found = getattr(rows, table)
             for start in range(0, len(found), CHUNK):
-                yield msgspec.msgpack.encode(_Part(pool, table, msgspec.msgpack.encode(found[start : start + CHUNK])))
+                part = _Part(pool, table, msgspec.msgpack.encode(found[start : start + CHUNK]))
+                yield _sealed(msgspec.msgpack.encode(part))
+
+
+def _sealed(body: bytes) -> bytes:
+    return sha256(body).digest() + body
+
+
+def _unsealed(sealed: bytes) -> bytes:
+    """ValueError: a byte has changed."""
+    body = sealed[32:]
+    if sha256(body).digest() != sealed[:32]:
+        raise ValueError("has been changed")
+    return body
 
 
 def ref_of(envelope: Envelope) -> CommandRef:

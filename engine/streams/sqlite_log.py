@@ -455,7 +455,6 @@ def _make(file: Path) -> None:
             for statement in TABLES.values():
                 connection.execute(statement)
             connection.execute("COMMIT")
-            _must_take(file, connection, "journal_mode", "WAL", "wal")
         _fsync(new)
         new.rename(file)
     finally:

@@ -13,7 +13,8 @@ out what is empty, what its own command has just said, and (but where it is news
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
+from functools import lru_cache
 from hashlib import sha256
 from itertools import islice
 from typing import Any, Literal
@@ -109,15 +110,20 @@ def _moment(at: int, zone: tzinfo) -> datetime:
 
 
 def _day(moment: datetime) -> str:
-    offset = f"{moment:%z}"
-    return f"{DAYS[moment.weekday()]} {moment:%Y-%m-%d}, UTC{offset[:3]}:{offset[3:5]}"
+    return _day_named(moment.date(), moment.utcoffset() or timedelta())
+
+
+@lru_cache(maxsize=64)
+def _day_named(day: date, offset: timedelta) -> str:
+    hours, minutes = divmod(abs(offset) // timedelta(minutes=1), 60)
+    return f"{DAYS[day.weekday()]} {day:%Y-%m-%d}, UTC{'-' if offset < timedelta() else '+'}{hours:02d}:{minutes:02d}"
 
 
 # ---- values
 
 
 def _bare(text: str, more: str = "") -> bool:
-    return text != "" and text.isprintable() and not any(c in ' ,:{}[]"=\\' or c in more for c in text)
+    return text.isprintable() and _BARE.fullmatch(text) is not None and not any(c in text for c in more)
 
 
 def quoted(text: str, more: str = "") -> str:
@@ -155,6 +161,9 @@ def _field(name: str, value: Any, scale: Scale) -> str:
     if name.endswith("_ms"):
         return f"{name[:-3]}={seconds(value)}"
     return f"{name}={_written(value)}"
+
+
+_BARE = re.compile(r"[^\s,:{}\[\]\"=\\]+")
 
 
 class Said(Struct, frozen=True):

@@ -54,6 +54,9 @@ def document() -> dict[str, Any]:
     types = [COMMANDS[name] for name in public]
     _, found = msgspec.json.schema_components([*types, *EVENTS.values(), *VIEWS, Result], ref_template=REF)
     components = msgspec.json.decode(msgspec.json.encode(found))  # defaults that are tuples become lists
+    for kind in types:  # the type stands in the envelope
+        components[kind.__name__]["properties"].pop("type")
+        components[kind.__name__]["required"].remove("type")
     components["SourceHeartbeat"]["properties"]["silence_ms"].pop("default")  # 0: can be left out, but not said
     commands = {f"{COMMANDS[name].__name__}Command": envelope(name) for name in public}
     any_command = {"oneOf": [{"$ref": REF.format(name=name)} for name in commands]}

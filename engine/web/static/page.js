@@ -23,6 +23,7 @@ let connection = { state: "connecting", since: 0 };
 let samples = []; // [when it came, log time] of the latest views: how fast a simulated log runs
 let shownAt = 0;
 let only = "all";
+let tokenOffered = address.has("token"); // and was wrong, or the server would have sent us on to the page without it
 
 // ---- elements
 
@@ -136,7 +137,7 @@ function showTiles(queues, figures) {
   put(ofPool("waiting"), waiting, number(waiting));
   weave($("tile-offered"), "tile.offered-of-waiting", { n: ofPool("offered") });
   put(ofPool("offered"), offered, number(offered));
-  $("tile-offered").hidden = waiting === 0;
+  $("tile-offered").hidden = offered === 0;
   if (longest) running(ofPool("longest_wait_ms"), view.at - longest.longest_wait_ms, longest.longest_wait_ms);
   else still(ofPool("longest_wait_ms"), 0, clock(0));
   write($("tile-longest-where"), longest ? t("tile.in-queue", { queue: longest.name }) : t("tile.nobody-waits"));
@@ -193,7 +194,7 @@ function queueRow({ queue_id }) {
   const within = make("small", "within");
   row.append(
     name,
-    cell("queues.waiting", "waiting", channels, own("waiting", "b")),
+    cell("queues.waiting", "waiting", own("waiting", "b"), channels),
     cell("queues.longest-wait", "longest", own("longest_wait_ms"), late),
     cell("queues.talking", "", own("talking")),
     cell("queues.agents", "ready", own("agents_idle"), " / ", own("agents_ready")),
@@ -303,7 +304,7 @@ function fillAgent(card, agent) {
     chips.dataset.key = held;
     chips.replaceChildren(
       ...contacts.map(([channel, status, queue]) => {
-        const chip = make("span", "held", icon(channel, t(`channel.one.${channel}`)), queue);
+        const chip = make("span", "held", icon(channel, t(`channel.one.${channel}`)), make("span", "", queue));
         if (status !== agent.state) chip.append(icon(status, t(`state.${status}`))); // one of several contacts, in another state
         return chip;
       }),
@@ -339,12 +340,17 @@ function fillDecision(row, decision) {
     outcome.className = `outcome ${decision.outcome}`;
     outcome.replaceChildren(icon(decision.outcome), t(`outcome.${decision.outcome}`));
   }
-  write(row.querySelector(".sentence"), decision.sentence);
+  write(row.querySelector(".sentence"), unbroken(decision.sentence));
   write(row.querySelector(".contact"), decision.contact_id);
   write(row.querySelector(".queue"), decision.queue_name ?? decision.queue_id);
   const when = row.querySelector(".when");
   when.dateTime = new Date(decision.at).toISOString();
   write(when, timeOfDay(decision.at));
+}
+
+/** No line ends between a number and its unit. */
+function unbroken(text) {
+  return text.replace(/ (?=\d)|(?<=\d) /g, "\u00a0");
 }
 
 // ---- time between two views
@@ -399,7 +405,7 @@ function showConnection() {
 function title() {
   const waiting = view ? view.queues.reduce((sum, q) => sum + q.waiting, 0) : null;
   const where = pools.find((p) => p.pool === pool)?.name || pool || "";
-  document.title = [waiting === null ? "" : `(${waiting})`, where, "Waitline"].filter(Boolean).join(" ");
+  document.title = [waiting === null ? "" : `(${waiting})`, where, "Waitline"].filter(Boolean).join(" · ");
 }
 
 async function begin() {
@@ -425,6 +431,8 @@ function choose(chosen) {
   pool = chosen;
   samples = [];
   shownAt = 0;
+  $("token").hidden = true;
+  document.body.classList.remove("asks-token");
   $("pool-choice").hidden = pools.length < 2;
   $("pool").replaceChildren(...pools.map((p) => new Option(p.name || p.pool, p.pool, false, p.pool === pool)));
   write($("pool-name"), pools.length < 2 ? pools[0].name || pools[0].pool : "");
@@ -444,14 +452,27 @@ function listen() {
 }
 
 function askToken() {
-  $("board").hidden = true;
+  document.body.classList.add("asks-token");
   $("token").hidden = false;
-  $("token").querySelector("[name=token]").focus();
+  $("token-wrong").hidden = !tokenOffered;
+  $("token").querySelector("[name=token]").select();
+}
+
+/** The server answers a right token with a cookie; a wrong one with the page and nothing else. */
+async function offerToken(event) {
+  event.preventDefault();
+  const token = $("token").querySelector("[name=token]").value;
+  try {
+    await fetch(`/?${new URLSearchParams({ token })}`, { credentials: "same-origin" });
+  } catch {
+    // the server is away; begin() says so and asks again
+  }
+  tokenOffered = true;
+  begin();
 }
 
 function inAddress(name, chosen) {
   address.set(name, chosen);
-  address.delete("token");
   history.replaceState(null, "", `?${address}`);
 }
 
@@ -479,12 +500,17 @@ $("language").addEventListener("change", async ({ target }) => {
   inAddress("lang", target.value);
   if (pool) listen(); // the sentences come from the server
 });
+$("token").addEventListener("submit", offerToken);
 $("pool").addEventListener("change", (event) => {
   inAddress("pool", event.target.value);
   choose(event.target.value);
 });
 
 async function start() {
+  if (tokenOffered) {
+    address.delete("token"); // it need not stand in the history
+    history.replaceState(null, "", String(address) ? `?${address}` : "/");
+  }
   try {
     await changeLanguage(preferred());
   } catch {

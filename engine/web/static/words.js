@@ -83,8 +83,8 @@ export function number(value) {
 }
 
 export function percent(value) {
-  const digits = { minimumFractionDigits: 1, maximumFractionDigits: 1 };
-  return value === null ? t("none") : `${value.toLocaleString(language, digits)} %`;
+  const form = { style: "percent", minimumFractionDigits: 1, maximumFractionDigits: 1 };
+  return value === null ? t("none") : (value / 100).toLocaleString(language, form);
 }
 
 /** Moments are written in this time zone; in UTC where the browser does not know it. */
