@@ -188,7 +188,7 @@ class SqliteLog:
                 if not isinstance(error, sqlite3.Error):
                     raise
                 problem = _problem(self._file, error)
-                if writer.in_transaction or (committing and error.sqlite_errorcode not in HARMLESS):
+                if writer.in_transaction or (committing and getattr(error, "sqlite_errorcode", 0) not in HARMLESS):
                     self._unsure = (
                         f"{problem} Whether the last append is in the log will show when it is opened again;"
                         " until then nothing more is written."
