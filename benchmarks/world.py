@@ -14,6 +14,7 @@ from engine.core import messages as m
 from engine.core.rules import Queue, Rules, Times
 from engine.core.step import next_due, step
 from engine.core.tables import Tables
+from engine.core.words import Channel, Tier
 from engine.streams.codec import envelope_of, write_command
 
 POOL = "pool"
@@ -30,7 +31,7 @@ class World:
         r = self.random = random.Random(seed)
         self.queues = [f"queue-{i}" for i in range(20)]
         skills = [f"skill-{i}" for i in range(30)]
-        needs: set[tuple[str, m.Channel, tuple[tuple[str, int], ...]]] = set()
+        needs: set[tuple[str, Channel, tuple[tuple[str, int], ...]]] = set()
         while len(needs) < requirements:
             channel = r.choices(("call", "chat", "sms"), (60, 25, 15))[0]
             several = r.choices((0, 1, 2), (35, 45, 20))[0]
@@ -63,7 +64,7 @@ class World:
         self.contacts += 1
         queue, channel, wanted = self.needs[bisect.bisect(self.shares, r.random() * self.shares[-1])]
         x = r.random()
-        tier: m.Tier = "now" if x < 0.7 else "today" if x < 0.95 else "follow-up"
+        tier: Tier = "now" if x < 0.7 else "today" if x < 0.95 else "follow-up"
         customer = f"customer-{r.randrange(5_000_000):07d}"
         return m.RouteContact(
             f"contact-{self.contacts:08d}", channel, queue, customer, dict(wanted), tier, r.random() < 0.1

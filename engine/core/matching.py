@@ -5,6 +5,8 @@ and profiles that nobody is signed in with are kept for a while (they mostly com
 first.
 """
 
+from typing import Any
+
 from msgspec.structs import replace
 
 from .ordered import NEVER
@@ -19,23 +21,30 @@ def need_of(queue_id: str, channel: str, skills: dict[str, int]) -> Need:
     return queue_id, channel, tuple(skills.items())
 
 
-def can_serve(key: ProfileKey, need: Need) -> bool:
-    """Queue, channel and every skill at its level; room is another matter."""
-    queues, skills, limits = key
+def who_can_serve(view: View, need: Need) -> int:
+    """The numbers of the benches that can, as bits."""
     queue_id, channel, wanted = need
-    if queue_id not in queues or not limits[INDEX[channel]]:
-        return False
-    have = dict(skills)
-    return all(have.get(skill, 0) >= level for skill, level in wanted)
+    who = view.queue_bits.get(queue_id, 0) & view.channel_bits[INDEX[channel]]
+    for skill, level in wanted:
+        enough = 0
+        for theirs, bits in view.skill_bits.get(skill, {}).items():
+            if theirs >= level:
+                enough |= bits
+        who &= enough
+    return who
 
 
 def line_for(tables: Tables, need: Need) -> Line:
     line = tables.lines.get(need)
     if line is None:
         line = tables.lines[need] = Line(need)
-        for bench in tables.benches.values():
-            if can_serve(bench.key, need):
-                introduce(line, bench)
+        line.who = who_can_serve(tables, need)
+        tables.queue_lines.setdefault(need[0], {})[need] = line
+        can = line.who.to_bytes(len(tables.numbers) // 8 + 1, "little")  # quicker to look into than a long integer
+        for number, bench in tables.queue_benches.get(need[0], {}).items():
+            if can[number >> 3] >> (number & 7) & 1:
+                line.profiles.add(number)
+                bench.lines[line.index].append(line)
     return line
 
 
@@ -45,16 +54,40 @@ def bench_for(tables: Tables, key: ProfileKey) -> Bench:
         number = tables.free_numbers.pop() if tables.free_numbers else len(tables.numbers)
         bench = tables.benches[key] = Bench(number, key)
         tables.numbers[number : number + 1] = [bench]
-        for line in tables.lines.values():
-            if can_serve(key, line.need):
-                introduce(line, bench)
+        mark(tables, bench)
+        queues, skills, limits = key
+        have = dict(skills)
+        for queue_id in queues:
+            tables.queue_benches.setdefault(queue_id, {})[number] = bench
+            for line in tables.queue_lines.get(queue_id, {}).values():
+                wanted = line.need[2]
+                if limits[line.index] and all(have.get(skill, 0) >= level for skill, level in wanted):
+                    line.profiles.add(number)
+                    line.who |= 1 << number
+                    bench.lines[line.index].append(line)
     return bench
 
 
-def introduce(line: Line, bench: Bench) -> None:
-    line.profiles.add(bench.number)
-    line.who |= 1 << bench.number
-    bench.lines[line.index].append(line)
+def mark(tables: Tables, bench: Bench) -> None:
+    """Sets the bench's bit wherever it belongs, or clears it there."""
+    bit = 1 << bench.number
+    queues, skills, limits = bench.key
+    for queue_id in queues:
+        flip(tables.queue_bits, queue_id, bit)
+    for i in range(3):
+        if limits[i]:
+            tables.channel_bits[i] ^= bit
+    for skill, level in skills:
+        levels = tables.skill_bits.setdefault(skill, {})
+        flip(levels, level, bit)
+        if not levels:
+            del tables.skill_bits[skill]
+
+
+def flip(bits: dict[Any, int], key: str | int, bit: int) -> None:
+    bits[key] = bits.get(key, 0) ^ bit
+    if not bits[key]:
+        del bits[key]
 
 
 def enter_line(tables: Tables, contact: Contact) -> None:
@@ -75,9 +108,9 @@ def leave_line(tables: Tables, contact: Contact) -> None:
 
 def forget_line(tables: Tables, need: Need) -> None:
     line = tables.lines.pop(need)
-    del tables.idle_lines[need]
-    for bench in tables.benches.values():
-        if bench.number in line.profiles:
+    del tables.idle_lines[need], tables.queue_lines[need[0]][need]
+    for number, bench in tables.queue_benches.get(need[0], {}).items():
+        if number in line.profiles:
             bench.lines[line.index].remove(line)
 
 
@@ -101,19 +134,14 @@ def leave_bench(tables: Tables, number: int) -> None:
 def forget_bench(tables: Tables, key: ProfileKey) -> None:
     bench = tables.benches.pop(key)
     del tables.idle_benches[key]
+    mark(tables, bench)
+    for queue_id in key[0]:
+        del tables.queue_benches[queue_id][bench.number]
     for lines in bench.lines:
         for line in lines:
             line.profiles.discard(bench.number)
             line.who ^= 1 << bench.number
     tables.free_numbers.append(bench.number)
-
-
-def who_can_serve(view: View, need: Need) -> int:
-    """The numbers of the benches that can, as bits. Only needs that somebody waits with are sure to have a line."""
-    line = view.lines.get(need)
-    if line is not None:
-        return line.who
-    return sum(1 << bench.number for bench in view.benches.values() if can_serve(bench.key, need))
 
 
 def room_of(view: View, bench: Bench, load: Load) -> int:

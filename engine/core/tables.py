@@ -134,6 +134,7 @@ class Tables:
         "at",
         "benches",
         "by_source",
+        "channel_bits",
         "contacts",
         "declines",
         "finished",
@@ -147,9 +148,13 @@ class Tables:
         "numbers",
         "offers",
         "position",
+        "queue_benches",
+        "queue_bits",
+        "queue_lines",
         "rules",
         "seen",
         "silences",
+        "skill_bits",
         "sources",
         "talks",
         "version",
@@ -173,6 +178,11 @@ class Tables:
         self.benches: dict[ProfileKey, Bench] = {}
         self.numbers: list[Bench] = []  # benches by number; a free number's is stale
         self.free_numbers: list[int] = []
+        self.queue_benches: dict[str, dict[int, Bench]] = {}  # by queue, and by number
+        self.queue_lines: dict[str, dict[Need, Line]] = {}
+        self.queue_bits: dict[str, int] = {}  # the numbers of the benches that serve a queue, as bits; likewise
+        self.channel_bits = [0, 0, 0]
+        self.skill_bits: dict[str, dict[int, int]] = {}  # by level
         self.idle_lines: dict[Need, None] = {}  # empty ones, the longest empty first
         self.idle_benches: dict[ProfileKey, None] = {}  # those nobody is signed in with
         self.lineups: list[Lineup] = [
