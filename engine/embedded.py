@@ -244,7 +244,10 @@ class Embedded:
             if pool not in self.partition.pools:
                 return
             board = self.boards[pool] = Board(pool)
-        board.fold(turn)
+        try:
+            board.fold(turn)
+        except Exception:  # views may be wrong then, but nobody waits for them
+            log_.exception("board-failed", pool=pool, position=turn.position)
 
     # ---- snapshots
 

@@ -100,6 +100,8 @@ class Live:
 
     async def news(self, timeout_s: float) -> bool:
         """True as soon as another turn is in the log; False after the timeout, or when the server closes."""
+        if self.closing.is_set():
+            return False
         news = self._news
         await asyncio.wait({news}, timeout=timeout_s)
         return news.done() and not self.closing.is_set()

@@ -57,7 +57,6 @@ def document() -> dict[str, Any]:
     for kind in types:  # the type stands in the envelope
         components[kind.__name__]["properties"].pop("type")
         components[kind.__name__]["required"].remove("type")
-    components["SourceHeartbeat"]["properties"]["silence_ms"].pop("default")  # 0: can be left out, but not said
     commands = {f"{COMMANDS[name].__name__}Command": envelope(name) for name in public}
     any_command = {"oneOf": [{"$ref": REF.format(name=name)} for name in commands]}
     components |= commands | {"AnyCommand": any_command}
