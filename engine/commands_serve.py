@@ -1,6 +1,7 @@
 """`waitline serve` and `waitline demo`: the embedded host behind the HTTP door, for real or with simulated people."""
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -25,6 +26,7 @@ from engine.embedded import Embedded
 from engine.logs import set_up_logs
 from engine.planning.day import Day, still_there
 from engine.streams.codec import envelope_of, write_command
+from engine.streams.journal import TimeKind
 from engine.streams.log import LogProblem
 from engine.streams.mistakes import Lang, render
 from engine.streams.rules_file import read_pools
@@ -33,7 +35,9 @@ from engine.web.door import LOOPBACK, app
 from engine.web.live import Live
 
 log_ = structlog.get_logger("waitline.serve")
-DESK = Path(__file__).parent.parent / "deploy" / "desks" / "service-desk.toml"
+HERE = Path(__file__).parent
+DESKS = HERE / "desks" if (HERE / "desks").exists() else HERE.parent / "deploy" / "desks"  # in a wheel, in a checkout
+DESK = DESKS / "service-desk.toml"
 BEGINS_AT = timedelta(hours=9, minutes=40)  # a new demo: twenty minutes of usual traffic, then the rush
 STEP_S = 0.05  # of real time, between two looks at the simulated people
 LANGUAGES = click.Choice(["en", "zh-CN"])
@@ -247,16 +251,19 @@ def _rules(path: Path, lang: Lang) -> list[Rules]:
     return [reading.rules for reading in readings if reading.rules is not None]
 
 
-def _open(data: Path, clock: Callable[[], int], kind: str) -> Embedded:
+def _open(data: Path, clock: Callable[[], int], kind: TimeKind) -> Embedded:
     try:
         log = SqliteLog.open(data)
         try:
-            return Embedded(log, clock, kind, name=str(uuid.uuid4()), worker=f"embedded-{os.getpid()}")  # type: ignore[arg-type]
+            engine = Embedded(log, clock, kind, name=str(uuid.uuid4()), worker=f"embedded-{os.getpid()}")
         except BaseException:
             log.close()
             raise
     except LogProblem as problem:
         _fail(str(problem))
+    gc.collect()
+    gc.freeze()  # what has been recovered stays; the collector need not look at it again
+    return engine
 
 
 def _publish(engine: Embedded, rules: list[Rules]) -> None:

@@ -19,7 +19,7 @@ Encoding = Literal["json", "msgpack"]
 
 
 class Envelope(Struct, frozen=True, gc=False, forbid_unknown_fields=True, omit_defaults=True):
-    """What every command travels in. (source, id) names it for ever; actor: who asked, as the door established it;
+    """What every command travels in. (source, id) names it within its pool; actor: who asked, as the door has it;
     time: the sender's clock, as information only."""
 
     id: Id
@@ -142,9 +142,9 @@ def _cloud_event(body: bytes, error: Exception) -> Envelope:
 
 def _bad(error: Exception, prefix: str) -> BadCommand:
     if isinstance(error, UnicodeDecodeError):
-        return BadCommand(prefix, "is not UTF-8")
+        return BadCommand(prefix, "this is not UTF-8")
     if isinstance(error, RecursionError):
-        return BadCommand(prefix, "is nested too deeply")
+        return BadCommand(prefix, "this is nested too deeply")
     match = _PATH.match(str(error))
     assert match is not None, "every text matches"
     problem = match["problem"]

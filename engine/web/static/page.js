@@ -126,6 +126,7 @@ function show() {
   const position = document.querySelector("[data-position]");
   position.dataset.position = view.position;
   write(position, number(view.position));
+  $("board").classList.remove("is-empty");
 }
 
 function showTiles(queues, figures) {
@@ -427,7 +428,7 @@ async function begin() {
 }
 
 function choose(chosen) {
-  if (pool !== chosen) view = null;
+  if (pool !== chosen) clear();
   pool = chosen;
   samples = [];
   shownAt = 0;
@@ -439,6 +440,15 @@ function choose(chosen) {
   title();
   connected("connecting");
   listen();
+}
+
+/** Nothing of one pool is shown under the name of another. */
+function clear() {
+  view = null;
+  $("board").classList.add("is-empty");
+  const position = document.querySelector("[data-position]");
+  position.dataset.position = "";
+  write(position, t("none"));
 }
 
 function listen() {
