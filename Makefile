@@ -31,8 +31,8 @@ run: setup ## a living call centre in var/demo (SPEED=, PORT=, LANG_=zh-CN|en, A
 test: setup test-deps lint ## all that CI runs: what the tests need, lint, every test that is not slow
 	@$(BIN)/pytest -m "not slow"
 
-quick: setup lint ## lint and the tests that need neither broker nor browser
-	@$(BIN)/pytest -m "not broker and not browser and not slow"
+quick: setup lint ## lint and the quick half of the tests: no broker, no browser, nothing thorough
+	@$(BIN)/pytest -m "not broker and not browser and not slow and not thorough"
 
 soak: setup test-deps ## the slow tests: long simulated days, storms
 	@$(BIN)/pytest -m slow

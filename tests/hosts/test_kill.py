@@ -211,6 +211,7 @@ def killed_at_random(folder: Path, seed: int, kills: int) -> None:
     check(folder / "data", load, listener.ids)
 
 
+@pytest.mark.thorough
 def test_a_server_killed_at_any_moment_loses_nothing_that_it_acknowledged_and_doubles_nothing(tmp_path):
     killed_at_random(tmp_path, seed=1, kills=6)
 
@@ -221,6 +222,7 @@ def test_a_server_killed_many_times_loses_and_doubles_nothing_either(tmp_path, s
     killed_at_random(tmp_path, seed, kills=25)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_the_server_in_order_while_many_listen_and_many_ask(tmp_path, number):
     (tmp_path / "desk.toml").write_text(HASTY)

@@ -534,6 +534,7 @@ def simulated(month: Month, gap_s: int, limit_s: int) -> dict[str, tuple[str, in
     return fates
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("gap_s", [300, 1800])
 def test_the_engine_does_with_every_call_of_january_what_a_plain_simulation_does(january, runs, gap_s):
     run = runs[gap_s]
@@ -544,6 +545,7 @@ def test_the_engine_does_with_every_call_of_january_what_a_plain_simulation_does
     assert (len(by_engine), differing) == (len(expected), {})
 
 
+@pytest.mark.thorough
 def test_january_comes_near_what_was_found_before(report, january, runs):
     assert report.engine.total.abandoned == pytest.approx(2000, rel=0.05)
     assert report.engine.total.mean_wait_s == pytest.approx(62, abs=1.5)
@@ -552,6 +554,7 @@ def test_january_comes_near_what_was_found_before(report, january, runs):
     assert total.mean_wait_s == pytest.approx(56, abs=1.5)
 
 
+@pytest.mark.thorough
 def test_in_january_every_call_kept_has_one_final_state_and_is_counted_once(report, january):
     assert report.violations == []
     for side in (report.recorded, report.engine):
@@ -561,6 +564,7 @@ def test_in_january_every_call_kept_has_one_final_state_and_is_counted_once(repo
     assert report.kept + sum(report.dropped.values()) == report.whole_file.rows
 
 
+@pytest.mark.thorough
 def test_the_record_of_january_is_the_known_one(report):
     whole, kept = report.whole_file, report.recorded.total
     assert (whole.answered, whole.abandoned, whole.mean_wait_s, whole.median_wait_s) == (27_060, 3_080, 68.2, 46)
@@ -568,6 +572,7 @@ def test_the_record_of_january_is_the_known_one(report):
     assert (kept.answered + report.dropped["no-agent"], kept.abandoned) == (27_060, 3_080)
 
 
+@pytest.mark.thorough
 def test_the_engine_never_serves_a_call_before_one_of_its_type_that_is_due_earlier(january, runs):
     fates = runs[300].seen.fates
     played = [
@@ -579,6 +584,7 @@ def test_the_engine_never_serves_a_call_before_one_of_its_type_that_is_due_earli
     assert out_of_order(january.calls, 90).answered > 1000
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("lang", ["en", "zh-CN"])
 def test_a_terminal_of_eighty_columns_shows_every_figure_whole(report, lang):
     console = Console(width=80, force_terminal=True, color_system=None)
@@ -593,17 +599,20 @@ def test_a_terminal_of_eighty_columns_shows_every_figure_whole(report, lang):
                 assert f" {figure:,} " in shown
 
 
+@pytest.mark.thorough
 def test_a_second_run_gives_the_same_chain(report, runs):
     assert runs[300].chain.hex() == report.chain
     assert runs[1800].chain.hex() != report.chain
 
 
+@pytest.mark.thorough
 def test_another_hash_seed_gives_the_same_chain(report, shared):
     path = shared / "data/anonymous-bank/january-1999.tsv.gz"
     done = command(path, "--json", "--compare", "", PYTHONHASHSEED="4242")
     assert json.loads(done.stdout)["chain"] == report.chain
 
 
+@pytest.mark.thorough
 def test_another_python_gives_the_same_chain(report, shared):
     if not OTHER_PYTHON.exists():
         pytest.skip("there is no .venv-other: scripts/need-other-python makes it where a second Python is found")
@@ -612,6 +621,7 @@ def test_another_python_gives_the_same_chain(report, shared):
     assert json.loads(done.stdout)["chain"] == report.chain
 
 
+@pytest.mark.thorough
 def test_january_with_damaged_rows_is_replayed_without_them(shared, tmp_path, bank_rules):
     lines = gzip.decompress((shared / "data/anonymous-bank/january-1999.tsv.gz").read_bytes()).decode().splitlines()
     lines = lines[:2001]

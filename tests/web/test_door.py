@@ -648,6 +648,7 @@ def test_events_can_be_asked_for_by_type_contact_and_queue(pool, server):
     everything.stop()
 
 
+@pytest.mark.thorough
 def test_whoever_breaks_off_anywhere_and_resumes_has_every_event_once_while_load_goes_on_and_over_a_crash(tmp_path):
     (tmp_path / "desk.toml").write_text(RULES)
     dice = random.Random(5)
@@ -695,6 +696,7 @@ def test_an_event_can_be_resumed_behind_each_single_event_of_a_turn(pool, server
             assert heard == [*rest, after]
 
 
+@pytest.mark.thorough
 def test_a_listener_who_takes_nothing_holds_up_nobody_and_costs_no_memory(tmp_path):
     (tmp_path / "desk.toml").write_text(RULES)
     with Server(tmp_path / "data", tmp_path / "desk.toml").start() as server, server.client() as client:
