@@ -1,0 +1,490 @@
+"""Faults planted into the core, one at a time, to see that the simulated days notice each.
+
+`python -m tests.core.faults NAME [SEED …]` runs days with that fault ("none" for none) until a promise breaks. The
+source of a module or two is changed as it is read, in this process only.
+
+Exit status: 0 no promise broke, 1 one did (its text is printed), 2 the fault cannot be planted: its lines do not stand
+in the module exactly once.
+"""
+
+import sys
+from collections.abc import Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from types import CodeType, ModuleType
+from typing import NamedTuple
+
+
+class Fault(NamedTuple):
+    """diffs: by module of engine/core, hunks of lines that stay (" "), go ("-") and come ("+"), parted by "@@".
+
+    seeds: of days that soon meet what it spoils.
+    """
+
+    name: str
+    diffs: dict[str, str]
+    seeds: tuple[int, ...]
+
+
+ANY = (0, 1, 2, 3, 5, 6, 7, 8)
+ROUGH = (44, 4, 54, 64, 84)  # days on which much goes wrong at once
+
+
+def fault(name: str, seeds: tuple[int, ...] = ANY, **diffs: str) -> Fault:
+    return Fault(name, diffs, seeds)
+
+
+FAULTS = (
+    # ---- who comes next
+    fault(
+        "of those due at the same time the last comes first",
+        matching="""
+-    line.add((contact.due_at, contact.seq, contact.id))
++    line.add((contact.due_at, -contact.seq, contact.id))
+@@
+-    line.remove((contact.due_at, contact.seq, contact.id))
++    line.remove((contact.due_at, -contact.seq, contact.id))
+""",
+    ),
+    fault(
+        "head starts do not count",
+        decide="""
+-            at + target_ms - head_start_ms,
++            at + target_ms,
+""",
+    ),
+    fault(
+        "a transferred contact loses its place",
+        decide="""
+-            contact.first_queued_at + target_ms - head_start_ms,
++            view.at + target_ms - head_start_ms,
+""",
+    ),
+    fault(
+        "the shortest idle is offered first",
+        matching="""
+-        tables.lineups[agent.room].add((agent.idle_since, id, agent.bench))
++        tables.lineups[agent.room].add((-agent.idle_since, id, agent.bench))
+@@
+-            tables.lineups[former.room].remove((former.idle_since, id, former.bench))
++            tables.lineups[former.room].remove((-former.idle_since, id, former.bench))
+""",
+    ),
+    fault(
+        "the first lineup that has somebody decides who is longest idle",
+        matching="""
+-        if lineup.first < best:
++        if best is NEVER:
+""",
+    ),
+    fault(
+        "agents choose before contacts",
+        offers="""
+     ahead = [(contact.due_at, contact.seq, contact.id, "") for contact in contacts]
++    for agent in agents:
++        found = earliest_due(view, agent) if view.agents[agent.id].room else ''
++        if found:
++            issue_to(view, view.contacts[found], agent.id, EARLIEST_DUE, events, issue)
+""",
+    ),
+    fault(
+        "contacts are looked at as they came free",
+        offers="""
+-        _, _, contact_id, agent_id = heappop(ahead)
++        *_, contact_id, agent_id = ahead.pop(0)
+""",
+        seeds=(54, 8, 84, 11, 12, 19),
+    ),
+    fault(
+        "who came free comes before who is due earlier",
+        offers="""
+-    ahead = [(contact.due_at, contact.seq, contact.id, "") for contact in contacts]
++    ahead = [(0, contact.seq, contact.id, "") for contact in contacts]
+""",
+    ),
+    fault(
+        "an agent whose contact another took is left alone",
+        offers="""
+-        if agent_id and view.agents[agent_id].room:  # another took it: what is next for this one?
++        if False:  # another took it: what is next for this one?
+""",
+        seeds=(3, 6, 7, 8, 9),
+    ),
+    fault(
+        "who is freed by a revoked offer is not looked at",
+        offers="""
+-        m.OfferAccepted, m.OfferDeclined, m.OfferRevoked, m.ContactTransferred, m.ContactEnded, m.WrapUpEnded,
++        m.OfferAccepted, m.OfferDeclined, m.ContactTransferred, m.ContactEnded, m.WrapUpEnded,
+""",
+    ),
+    fault(
+        "an agent who got a new profile does not move",
+        evolve="""
+-    stand(tables, replace(former, bench=bench, team=event.team, addresses=event.addresses))
++    stand(tables, replace(former, team=event.team, addresses=event.addresses))
+""",
+        seeds=(5, 6, 7, 12, 15),
+    ),
+    # ---- who can have whom
+    fault(
+        "a skill one level too low is enough",
+        matching="""
+-            if theirs >= level:
++            if theirs >= level - 1:
+""",
+    ),
+    fault(
+        "a new profile has a skill if it has it at any level",
+        matching="""
+-                if limits[line.index] and all(have.get(skill, 0) >= level for skill, level in wanted):
++                if limits[line.index] and all(have.get(skill, 0) for skill, level in wanted):
+""",
+    ),
+    fault(
+        "a queue is not asked for",
+        matching="""
+-    who = view.queue_bits.get(queue_id, 0) & view.channel_bits[INDEX[channel]]
++    who = view.channel_bits[INDEX[channel]]
+""",
+    ),
+    fault(
+        "a channel is not asked for",
+        matching="""
+-    who = view.queue_bits.get(queue_id, 0) & view.channel_bits[INDEX[channel]]
++    who = view.queue_bits.get(queue_id, 0)
+""",
+    ),
+    fault(
+        "one more than the limit fits",
+        matching="""
+-        room = sum(1 << i for i in range(3) if weights[i] <= free and load[i] < limits[i])
++        room = sum(1 << i for i in range(3) if weights[i] <= free and load[i] <= limits[i])
+""",
+        seeds=(1, 2, 3, 5, 6, 7),
+    ),
+    fault(
+        "weights do not count",
+        matching="""
+-        room = sum(1 << i for i in range(3) if weights[i] <= free and load[i] < limits[i])
++        room = sum(1 << i for i in range(3) if load[i] < limits[i])
+""",
+    ),
+    fault(
+        "new weights are not noticed",
+        evolve="""
+-    if former.weights != tables.rules.weights:
++    if False:
+""",
+    ),
+    fault(
+        "rooms are remembered from before new weights",
+        evolve="""
+-            bench.rooms.clear()
++            pass
+""",
+    ),
+    fault(
+        "an agent over capacity may accept",
+        decide="""
+-    if not fits(view, view.agents[c.agent_id], contact):
++    if False:
+""",
+        seeds=(1, 2, 3, 5, 6, 7),
+    ),
+    fault(
+        "an agent is free of a contact before its wrap-up",
+        evolve="""
+-        part(tables, contact)
++    part(tables, contact)
+@@
+     gone(tables, contact)
+-    part(tables, contact)
+""",
+    ),
+    fault(
+        "an agent who is not ready stays in the lineup",
+        evolve="""
+-    stand(tables, replace(tables.agents[event.agent_id], ready=False, reason=event.reason, since=tables.at))
++    agent = tables.agents[event.agent_id]
++    tables.agents[agent.id] = replace(agent, ready=False, reason=event.reason, since=tables.at)
+""",
+    ),
+    fault(
+        "idle time runs on through a talk",
+        evolve="""
+-    stand(tables, replace(agent, load=loaded(agent.load, contact, -1), contacts=contacts, idle_since=tables.at))
++    stand(tables, replace(agent, load=loaded(agent.load, contact, -1), contacts=contacts))
+""",
+    ),
+    # ---- declines
+    fault(
+        "a decline is forgotten",
+        evolve="""
+-    back_to_line(tables, replace(contact, declined_by=(*contact.declined_by, event.agent_id), retry_at=event.retry_at))
++    back_to_line(tables, replace(contact, declined_by=(), retry_at=event.retry_at))
+""",
+    ),
+    fault(
+        "a decline never lapses",
+        decide="""
+-        events.append(m.DeclinesLapsed(id, view.contacts[id].need[0], "time"))
++        pass
+""",
+    ),
+    fault(
+        "nobody notices that all have declined",
+        decide="""
+-    if all_declined(view, contact.need, (*contact.declined_by, c.agent_id)):
++    if () == ((*contact.declined_by, c.agent_id)):
+""",
+    ),
+    fault(
+        "lapsed declines stir nobody",
+        offers="""
+-        m.DeclinesLapsed,
+""",
+    ),
+    fault(
+        "a transferred contact rings at the same agent again",
+        decide="""
+-            view.at + view.rules.decline_ms if others else 0,
++            view.at + view.rules.decline_ms * 0,
+""",
+    ),
+    # ---- offers
+    fault(
+        "an offer is accepted late",
+        decide="""
+-    if at >= contact.deadline_at:
++    if at >= contact.deadline_at + 5_000:
+""",
+    ),
+    fault(
+        "an offer is accepted in the millisecond in which it expires",
+        decide="""
+-    if at >= contact.deadline_at:
++    if at > contact.deadline_at:
+""",
+    ),
+    fault(
+        "anybody may accept",
+        decide="""
+     contact = view.contacts.get(c.contact_id)
+     if contact is None:
+         return not_here(view, c, c.contact_id)
+-    if contact.status != "offered" or contact.agent_id != c.agent_id:
++    if contact.status != "offered":
+         return refused(c, contact.id, "offer-gone", contact.status)
+     at = view.at
+""",
+    ),
+    fault(
+        "a revoked offer leaves the agent offered",
+        evolve="""
+-    stand(tables, replace(agent, offered=""))
++    stand(tables, agent)
+""",
+    ),
+    fault(
+        "who does not answer stays ready",
+        decide="""
+-        events.append(m.AgentBecameNotReady(contact.agent_id, "no-answer"))
++        pass
+""",
+    ),
+    # ---- deadlines
+    fault(
+        "the deadline of an accepted offer stays",
+        evolve="""
+-    tables.offers.drop(contact.deadline_at, id)
+""",
+    ),
+    fault(
+        "the wait limit runs on through a talk",
+        evolve="""
+     tables.offers.drop(contact.deadline_at, id)
+-    tables.waits.drop(contact.give_up_at, id)
+""",
+    ),
+    fault(
+        "a tick fires what is due in the same quarter of a second",
+        deadlines="""
+-            found += sorted((due_at, id) for id, due_at in self.buckets[number].items() if due_at <= at)
++            found += sorted((due_at, id) for id, due_at in self.buckets[number].items() if due_at >> 8 <= at >> 8)
+""",
+        seeds=(1, 2, 3, 5, 6, 7),
+    ),
+    fault(
+        "a tick has no bound",
+        decide="""
+-TICK_BOUND = 64  # deadlines that one tick fires at most; the host sends another as long as something is due
++TICK_BOUND = 6400  # deadlines that one tick fires at most; the host sends another as long as something is due
+""",
+        seeds=ROUGH,
+    ),
+    fault(
+        "a tick ends all of a lost source",
+        decide="""
+-LOST_BOUND = 64  # contacts that one tick ends at most when it gives up lost sources
++LOST_BOUND = 6400  # contacts that one tick ends at most when it gives up lost sources
+""",
+        seeds=ROUGH,
+    ),
+    fault(
+        "an overdue talk of a lost source is ended twice",
+        decide="""
+-        over.add(id)
+""",
+        seeds=ROUGH,
+    ),
+    fault(
+        "the latest deadlines are fired first",
+        decide="""
+-    due.sort(key=lambda entry: entry[:3])
++    due.sort(key=lambda entry: -entry[0])
+""",
+        seeds=ROUGH,
+    ),
+    fault(
+        "a source's word does not put its deadline off",
+        evolve="""
+-    tables.silences.put(source.deadline_at, source.id)
++    former or tables.silences.put(source.deadline_at, source.id)
+""",
+    ),
+    # ---- what is remembered, what is let go
+    fault(
+        "a finished contact is forgotten",
+        evolve="""
+-    tables.finished.note(contact.id, tables.position, tables.at)
++    pass
+""",
+    ),
+    fault(
+        "a repeated command is decided again",
+        step="""
+-    if not own and tables.seen.get(key) is not None:
++    if False:
+""",
+    ),
+    fault(
+        "what is remembered is dropped too soon",
+        tables="""
+-            self.old = self.young
+""",
+    ),
+    fault(
+        "a source's contacts are not let go",
+        evolve="""
+-    del brought[contact.id]
+""",
+    ),
+    fault(
+        "a lineup's mask keeps who has left",
+        ordered="""
+-                self.masks[i] ^= 1 << kind
+""",
+    ),
+    # ---- folding and restoring
+    fault(
+        "fold does not remember commands",
+        step="""
+-    if command.type != "tick" and turn.events:
++    if False:
+""",
+    ),
+    fault(
+        "fold keeps an older time",
+        step="""
+-    tables.at = turn.at
+""",
+    ),
+    fault(
+        "declines have no deadline after a restore",
+        restore="""
+-        if contact.retry_at:
++        if False:
+""",
+        seeds=ROUGH,
+    ),
+    fault(
+        "contacts come back in another order",
+        restore="""
+-    for row in rows.contacts:  # equal needs and sources are one object again
++    for row in sorted(rows.contacts, key=lambda row: -row.seq):
+""",
+    ),
+    fault(
+        "who was ready is not after a restore",
+        restore="""
+-        stand(tables, replace(agent, bench=join_bench(tables, rows.profiles[agent.bench])))
++        stand(tables, replace(agent, ready=False, bench=join_bench(tables, rows.profiles[agent.bench])))
+""",
+    ),
+)
+
+
+class Misplaced(Exception):
+    """A hunk's lines do not stand in the module exactly once."""
+
+
+def planted(source: str, diff: str) -> str:
+    for hunk in diff.strip("\n").split("\n@@\n"):
+        lines = hunk.split("\n")
+        old = "".join(f"{line[1:]}\n" for line in lines if line[:1] != "+")
+        new = "".join(f"{line[1:]}\n" for line in lines if line[:1] != "-")
+        if f"\n{source}".count(f"\n{old}") != 1:
+            raise Misplaced(old)
+        source = f"\n{source}".replace(f"\n{old}", f"\n{new}")[1:]
+    return source
+
+
+class PlantedLoader(SourceFileLoader):
+    """Reads a module with its fault, and no compiled one."""
+
+    def __init__(self, fullname: str, path: str, diff: str) -> None:
+        super().__init__(fullname, path)
+        self.diff = diff
+
+    def get_code(self, fullname: str) -> CodeType:
+        source = self.get_data(self.path).decode()
+        return compile(planted(source, self.diff), self.path, "exec")
+
+
+class Planter(MetaPathFinder):
+    def __init__(self, diffs: dict[str, str]) -> None:
+        self.diffs = {f"engine.core.{module}": diff for module, diff in diffs.items()}
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname not in self.diffs:
+            return None
+        spec = PathFinder.find_spec(fullname, path)
+        assert spec is not None and spec.origin is not None
+        spec.loader = PlantedLoader(fullname, spec.origin, self.diffs[fullname])
+        return spec
+
+
+def main(name: str, *said: str) -> int:
+    seeds: Sequence[int] = [int(seed) for seed in said]
+    if name != "none":
+        chosen = next(fault for fault in FAULTS if fault.name == name)
+        seeds = seeds or chosen.seeds
+        sys.meta_path.insert(0, Planter(chosen.diffs))
+    try:
+        from .world import Broken, Day
+    except Misplaced as misplaced:
+        print(f"cannot be planted, these lines do not stand there once:\n{misplaced}")
+        return 2
+    for seed in seeds:
+        try:
+            Day(seed).run()
+        except Broken as broken:
+            print(broken)
+            return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,854 @@
+"""The core's promises, checked by brute force: a second bookkeeping of a pool, made from its commands and events alone.
+
+Nothing here reads the core's tables: `Witness` keeps plain books of its own, says beforehand which refusals a command
+may meet and which events it must bring about, holds every event against that, and searches all pairs where the core
+looks into an index.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from engine.core import messages as m
+from engine.core.rules import Queue, Rules, hash_of
+
+Need = tuple[str, str, tuple[tuple[str, int], ...]]
+Deadline = tuple[int, str, str]  # due_at, kind, id of the contact or source
+
+NONE = 1 << 62
+REMEMBERED_MS = 1_800_000  # ids of commands and of finished contacts are known at least so long
+TICK_MOST = 64  # deadlines that a tick may fire, and contacts of a lost source that it may end
+FULL = 100
+CHANNELS = ("call", "chat", "sms")
+
+
+@dataclass(slots=True)
+class Case:
+    """An open contact."""
+
+    id: str
+    source: str
+    customer: str
+    queue: str
+    channel: str
+    skills: dict[str, int]
+    tier: str
+    vip: bool
+    seq: int
+    first_queued_at: int
+    queued_at: int
+    due_at: int
+    give_up_at: int
+    attributes: dict[str, str]
+    since: int
+    status: str = "waiting"
+    agent: str = ""
+    deadline_at: int = 0
+    declined: list[str] = field(default_factory=list)
+    retry_at: int = 0
+    need: Need = ("", "", ())
+
+    def __post_init__(self) -> None:
+        self.needs(self.queue, self.skills)
+
+    def needs(self, queue: str, skills: dict[str, int]) -> None:
+        self.queue, self.skills = queue, skills
+        self.need = (queue, self.channel, tuple(sorted(skills.items())))
+
+
+@dataclass(slots=True)
+class Person:
+    """A signed-in agent. held: the contacts they talk to or wrap up, by id, with their channels."""
+
+    id: str
+    queues: tuple[str, ...]
+    skills: dict[str, int]
+    limits: dict[str, int]
+    team: str
+    addresses: dict[str, str]
+    since: int
+    idle_since: int
+    ready: bool = False
+    reason: str = ""
+    offered: str = ""
+    held: dict[str, str] = field(default_factory=dict)
+    known: dict[Need, bool] = field(default_factory=dict)  # what was asked of this profile before
+
+    def serves(self, need: Need) -> bool:
+        """Queue, channel, every skill at its level; room is another matter."""
+        answer = self.known.get(need)
+        if answer is None:
+            queue, channel, wanted = need
+            answer = self.known[need] = (
+                queue in self.queues
+                and self.limits.get(channel, 0) > 0
+                and all(self.skills.get(skill, 0) >= level for skill, level in wanted)
+            )
+        return answer
+
+
+@dataclass(slots=True)
+class Foreseen:
+    """What a command meets: one of the refusals in `must`, perhaps one of those in `may`, else just these events."""
+
+    must: set[str] = field(default_factory=set)
+    may: set[str] = field(default_factory=set)
+    kinds: list[type[m.Event]] | None = None
+
+
+class Witness:
+    """One pool, seen from outside."""
+
+    def __init__(self) -> None:
+        self.rules: Rules | None = None
+        self.hash = ""
+        self.version = 0
+        self.queues: dict[str, Queue] = {}
+        self.weights: dict[str, int] = {}
+        self.people: dict[str, Person] = {}
+        self.open: dict[str, Case] = {}
+        self.waiting: dict[str, Case] = {}
+        self.sources: dict[str, tuple[int, bool]] = {}  # deadline, silent
+        self.noted: dict[tuple[str, str], tuple[int, int]] = {}  # commands that had events: position, at
+        self.finished: dict[str, int] = {}
+        self.at = 0
+        self.position = -1
+        self.command: m.Command = m.Tick()
+        self.source = ""
+        self.freed: set[str] = set()  # contacts that began to wait, or changed while waiting, in this turn
+        self.expired: set[str] = set()
+        self.seen: Counter[str] = Counter()  # types of events and codes of reasons
+        self.met: Counter[str] = Counter()  # hard cases, as sentences: a day without them proves less
+
+    # ---- one turn
+
+    def turn(
+        self, command: m.Command, source: str, id: str, position: int, at: int, events: list[Any], repeats: int | None
+    ) -> None:
+        """Holds the turn against every promise. AssertionError: one is broken."""
+        assert at >= self.at, "time never runs backwards"
+        if at - self.at > REMEMBERED_MS:
+            self.met["nothing was heard for more than half an hour"] += 1
+        self.position, self.at, self.command, self.source = position, at, command, source
+        own = type(command) is m.Tick
+        first = None if own else self.noted.get((source, id))
+        if repeats is not None or (first is not None and at - first[1] < REMEMBERED_MS):
+            assert first is not None and repeats == first[0], f"a repeat of {first} is taken for one of {repeats}"
+            assert not events, "a repeated command has no second effect"
+            self.met["a command was repeated"] += 1
+            return
+        if first is not None and events:
+            self.met["a command came again after it had been forgotten"] += 1
+        decided = [event for event in events if type(event) is not m.OfferIssued]
+        assert all(type(event) is m.OfferIssued for event in events[len(decided) :]), "offers come last"
+        if own:
+            self.tick(decided, events)
+        else:
+            self.check_foreseen(self.foresee(command, source), command, decided)
+            self.fold(events)
+            if events:
+                self.noted[source, id] = position, at
+        self.check_quiet()
+
+    def fold(self, events: list[Any]) -> None:
+        self.freed.clear()
+        self.expired.clear()
+        for event in events:
+            kind = type(event)
+            self.seen[m.TYPE_OF[kind]] += 1
+            HANDLERS[kind](self, event)
+
+    def check_foreseen(self, foreseen: Foreseen, command: m.Command, decided: list[Any]) -> None:
+        if decided and type(decided[0]) is m.CommandFailed:
+            assert len(decided) == 1
+            return
+        if decided and type(decided[0]) is m.CommandRefused:
+            refusal = decided[0]
+            assert refusal.reason in foreseen.must | foreseen.may, f"refused as {refusal.reason}, but {foreseen}"
+            assert refusal.command == m.TYPE_OF[type(command)]
+            assert refusal.subject == subject_of(command)
+            more = [type(event) for event in decided[1:]]
+            assert more == ([m.OfferRevoked] if refusal.reason == "over-capacity" else []), "a refusal does nothing"
+            return
+        assert not foreseen.must, f"not refused, though {foreseen.must}"
+        kinds = [type(event) for event in decided]
+        assert kinds == foreseen.kinds, f"{kinds} and not {foreseen.kinds}"
+
+    # ---- what must happen
+
+    def foresee(self, command: m.Command, source: str) -> Foreseen:
+        return FORESEE[type(command)](self, command)
+
+    def absent(self, id: str) -> Foreseen:
+        gone_at = self.finished.get(id)
+        if gone_at is None:
+            return Foreseen({"unknown-contact"})
+        if self.at - gone_at < REMEMBERED_MS:
+            return Foreseen({"contact-gone"})
+        return Foreseen({"contact-gone", "unknown-contact"})
+
+    def route(self, c: m.RouteContact) -> Foreseen:
+        found = Foreseen(kinds=[m.ContactQueued])
+        if c.contact_id in self.open:
+            found.must.add("contact-id-open")
+        elif c.contact_id in self.finished:
+            recent = self.at - self.finished[c.contact_id] < REMEMBERED_MS
+            (found.must if recent else found.may).add("contact-id-used")
+        queue = self.queues.get(c.queue_id)
+        if queue is None:
+            found.must.add("unknown-queue")
+        elif c.channel not in queue.channels:
+            found.must.add("channel-not-served")
+        return found
+
+    def update(self, c: m.UpdateContact) -> Foreseen:
+        case = self.open.get(c.contact_id)
+        if case is None:
+            return self.absent(c.contact_id)
+        if case.status != "waiting":
+            return Foreseen({"not-waiting"})
+        updated = self.updated(case, c)
+        if len(updated[1]) > 64:
+            return Foreseen({"too-many-attributes"})
+        changed = updated != (case.skills, case.attributes)
+        return Foreseen(kinds=[m.ContactUpdated] if changed else [])
+
+    def updated(self, case: Case, c: m.UpdateContact) -> tuple[dict[str, int], dict[str, str]]:
+        skills = case.skills if c.skills is None else self.needed(case.queue, c.skills)
+        return skills, {k: v for k, v in (case.attributes | c.attributes).items() if v}
+
+    def accept(self, c: m.AcceptOffer) -> Foreseen:
+        case = self.open.get(c.contact_id)
+        if case is None:
+            return self.absent(c.contact_id)
+        if case.status != "offered" or case.agent != c.agent_id:
+            return Foreseen({"offer-gone"})
+        found = Foreseen(kinds=[m.OfferAccepted])
+        if self.at >= case.deadline_at:
+            found.must.add("offer-expired")
+        elif case.channel not in self.room(self.people[c.agent_id]):
+            found.must.add("over-capacity")
+        return found
+
+    def decline(self, c: m.DeclineOffer) -> Foreseen:
+        case = self.open.get(c.contact_id)
+        if case is None:
+            return self.absent(c.contact_id)
+        if case.status != "offered" or case.agent != c.agent_id:
+            return Foreseen({"offer-gone"})
+        asked = [*case.declined, c.agent_id]
+        others = [p for p in self.people.values() if p.ready and p.serves(case.need) and p.id not in asked]
+        return Foreseen(kinds=[m.OfferDeclined] if others else [m.OfferDeclined, m.DeclinesLapsed])
+
+    def end(self, c: m.EndContact) -> Foreseen:
+        case = self.open.get(c.contact_id)
+        if case is None:
+            return self.absent(c.contact_id)
+        if case.status == "wrap-up":
+            return Foreseen({"already-ended"})
+        if case.status == "talking":
+            wraps = self.own(case.queue, "wrap_up") > 0
+            return Foreseen(kinds=[m.ContactEnded, m.WrapUpStarted] if wraps else [m.ContactEnded])
+        if c.by == "agent":
+            return Foreseen({"not-with-agent"})
+        left: list[type[m.Event]] = [m.ContactAbandoned]
+        return Foreseen(kinds=[m.OfferRevoked, *left] if case.status == "offered" else left)
+
+    def complete(self, c: m.CompleteWrapUp) -> Foreseen:
+        case = self.open.get(c.contact_id)
+        if case is None:
+            return self.absent(c.contact_id)
+        if case.status != "wrap-up" or case.agent != c.agent_id:
+            return Foreseen({"no-wrap-up"})
+        return Foreseen(kinds=[m.WrapUpEnded])
+
+    def transfer(self, c: m.TransferContact) -> Foreseen:
+        case = self.open.get(c.contact_id)
+        if case is None:
+            return self.absent(c.contact_id)
+        found = Foreseen(kinds=[m.ContactTransferred])
+        if case.status != "talking":
+            found.must.add("not-talking")
+        elif case.agent != c.agent_id:
+            found.must.add("not-with-agent")
+        queue = self.queues.get(c.queue_id)
+        if queue is None:
+            found.must.add("unknown-queue")
+        elif case.channel not in queue.channels:
+            found.must.add("channel-not-served")
+        return found
+
+    def sign_in(self, c: m.SignInAgent) -> Foreseen:
+        assert self.rules is not None
+        found = Foreseen(kinds=[m.AgentSignedIn, m.AgentBecameReady] if c.ready else [m.AgentSignedIn])
+        if c.agent_id in self.people:
+            found.must.add("already-signed-in")
+        queues = c.queues or ()
+        if self.rules.roster == "rules":
+            listed = self.listed(c.agent_id)
+            if listed is None:
+                found.must.add("not-in-roster")
+            queues = listed.queues if listed else ()
+            if c.queues is not None or c.skills is not None or c.limits is not None:
+                found.must.add("roster-in-rules")
+            if listed is not None and not queues:
+                found.must.add("nothing-to-serve")
+        elif not queues:
+            found.must.add("nothing-to-serve")
+        if any(queue not in self.queues for queue in queues):
+            found.must.add("unknown-queue")
+        return found
+
+    def become_ready(self, c: m.SetAgentReady) -> Foreseen:
+        person = self.people.get(c.agent_id)
+        if person is None:
+            return Foreseen({"unknown-agent"})
+        return Foreseen({"already-ready"}) if person.ready else Foreseen(kinds=[m.AgentBecameReady])
+
+    def become_not_ready(self, c: m.SetAgentNotReady) -> Foreseen:
+        person = self.people.get(c.agent_id)
+        if person is None:
+            return Foreseen({"unknown-agent"})
+        if not person.ready and person.reason == c.reason:
+            return Foreseen({"already-not-ready"})
+        gone: list[type[m.Event]] = [m.AgentBecameNotReady]
+        return Foreseen(kinds=[m.OfferRevoked, *gone] if person.offered else gone)
+
+    def sign_out(self, c: m.SignOutAgent) -> Foreseen:
+        person = self.people.get(c.agent_id)
+        if person is None:
+            return Foreseen({"unknown-agent"})
+        if any(self.open[id].status == "talking" for id in person.held):
+            return Foreseen({"agent-has-contacts"})
+        kinds: list[type[m.Event]] = [m.OfferRevoked] if person.offered else []
+        return Foreseen(kinds=[*kinds, *[m.WrapUpEnded] * len(person.held), m.AgentSignedOut])
+
+    def heartbeat(self, c: m.SourceHeartbeat) -> Foreseen:
+        return Foreseen(kinds=[m.SourceHeard])
+
+    def publish(self, c: m.PublishRules) -> Foreseen:
+        kinds: list[type[m.Event]] = [m.RulesPublished]
+        if self.rules is None:
+            return Foreseen(kinds=kinds)
+        found = Foreseen(kinds=kinds)
+        if c.rules.pool != self.rules.pool:
+            found.must.add("wrong-pool")
+        kept = [queue.id for queue in c.rules.queues]
+        if any(case.queue not in kept for case in self.open.values()):
+            found.must.add("queue-in-use")
+        if hash_of(c.rules) == self.hash:
+            return Foreseen(kinds=[])
+        if c.rules.roster == "rules":
+            for person in self.people.values():
+                listed = listed_in(c.rules, person.id)
+                if listed is not None and listed.queues and profile_of(listed) != profile_of(person):
+                    kinds.append(m.AgentProfileChanged)
+        return found
+
+    # ---- a tick
+
+    def tick(self, decided: list[Any], events: list[Any]) -> None:
+        """At most so many deadlines, the earliest first, nothing before its time and nothing due left behind."""
+        due = sorted(deadline for deadline in self.deadlines() if deadline[0] <= self.at)
+        if not due:
+            self.met["a tick came too early"] += 1
+        elif due[0][0] < self.at - 1000:
+            self.met["a tick came more than a second late"] += 1
+        if decided and type(decided[0]) is m.CommandFailed:
+            self.fold(events)
+            return
+        fired = sum(type(event) in (m.OfferExpired, m.ContactTimedOut, m.SourceFellSilent) for event in decided)
+        fired += sum(type(event) is m.DeclinesLapsed and event.reason == "time" for event in decided)
+        fired += sum(type(event) is m.ContactEnded and event.by == "limit" for event in decided)
+        fired += sum(type(event) is m.WrapUpEnded and event.reason == "limit" for event in decided)
+        ended = Counter(
+            self.open[event.contact_id].source
+            for event in decided
+            if type(event) in (m.ContactAbandoned, m.ContactEnded) and event.by == "adapter"
+        )
+        fired += len(set(ended) | {event.source for event in decided if type(event) is m.SourceLost})
+        assert fired <= TICK_MOST, f"a tick fired {fired}"
+        assert sum(ended.values()) <= TICK_MOST, f"a tick ended {ended}"
+        self.fold(events)
+        assert not self.expired, "who did not answer is not ready"
+        still = {deadline for deadline in self.deadlines() if deadline[0] <= self.at}
+        last = due[min(len(due), TICK_MOST) - 1][0] if due else 0
+        for deadline in due:
+            due_at, kind, id = deadline
+            if kind == "silence" and (deadline in still and self.watched(id)):
+                self.met["a source was lost with more contacts than one tick ends"] += 1
+                continue
+            if len(due) <= TICK_MOST or due_at < last:
+                assert deadline not in still, f"{deadline} was left behind at {self.at}"
+        if len(due) > TICK_MOST:
+            self.met["more was due than one tick fires"] += 1
+        if sum(type(event) is m.OfferIssued and event.reason[0] == "earliest-due" for event in events) > 1:
+            self.met["one tick freed several agents who were offered waiting contacts"] += 1
+
+    def watched(self, source: str) -> bool:
+        return any(case.source == source and case.status != "wrap-up" for case in self.open.values())
+
+    def deadlines(self) -> Iterator[Deadline]:
+        for case in self.open.values():
+            if case.status in ("waiting", "offered"):
+                yield case.give_up_at, "wait", case.id
+            if case.status != "waiting":
+                yield case.deadline_at, case.status, case.id
+            if case.retry_at:
+                yield case.retry_at, "declines", case.id
+        for id, (deadline_at, _) in self.sources.items():
+            yield deadline_at, "silence", id
+
+    def next_due(self) -> int:
+        next_at = NONE
+        for case in self.open.values():
+            status = case.status
+            if status != "waiting" and case.deadline_at < next_at:
+                next_at = case.deadline_at
+            if case.give_up_at < next_at and status in ("waiting", "offered"):
+                next_at = case.give_up_at
+            if case.retry_at and case.retry_at < next_at:
+                next_at = case.retry_at
+        for deadline_at, _ in self.sources.values():
+            if deadline_at < next_at:
+                next_at = deadline_at
+        return next_at
+
+    # ---- who could have whom
+
+    def room(self, person: Person) -> list[str]:
+        """The channels of which the agent can take one more."""
+        held = list(person.held.values())
+        free = FULL - sum(self.weights[channel] for channel in held)
+        return [
+            channel
+            for channel in CHANNELS
+            if self.weights[channel] <= free and held.count(channel) < person.limits.get(channel, 0)
+        ]
+
+    def standing(self) -> list[tuple[Person, list[str]]]:
+        """Who can be offered something, and of which channels."""
+        found = [(p, self.room(p)) for p in self.people.values() if p.ready and not p.offered]
+        return [(person, room) for person, room in found if room]
+
+    def check_quiet(self) -> None:
+        """After each turn nobody waits whom a standing agent could serve."""
+        if not self.waiting:
+            return
+        for person, room in self.standing():
+            for case in self.waiting.values():
+                if case.channel in room and person.serves(case.need) and person.id not in case.declined:
+                    raise AssertionError(f"{case.id} waits, though {person.id} could serve it")
+
+    def check_choice(self, e: m.OfferIssued) -> None:
+        """The earliest due of all whom anybody standing can serve, to the longest idle of those who can serve it."""
+        standing = self.standing()
+        for case in sorted(self.waiting.values(), key=lambda case: (case.due_at, case.seq)):
+            able = [
+                person
+                for person, room in standing
+                if case.channel in room and person.serves(case.need) and person.id not in case.declined
+            ]
+            if able:
+                assert case.id == e.contact_id, f"{e.contact_id} is offered before {case.id}, which is due earlier"
+                longest = min(able, key=lambda person: (person.idle_since, person.id))
+                assert e.agent_id == longest.id, f"{e.agent_id} is offered {case.id} before {longest.id}, longer idle"
+                self.note_choice(case, longest, able, [person for person, _ in standing])
+                return
+        raise AssertionError(f"{e.contact_id} is offered to {e.agent_id}, who cannot have it")
+
+    def note_choice(self, case: Case, chosen: Person, able: list[Person], standing: list[Person]) -> None:
+        if len(able) > 1 and sum(person.idle_since == chosen.idle_since for person in able) > 1:
+            self.met["two had been idle equally long"] += 1
+        if any(person.id in case.declined and person.idle_since < chosen.idle_since for person in standing):
+            self.met["who had declined was passed over"] += 1
+        for other in self.waiting.values():
+            if other.need == case.need:
+                if other.due_at == case.due_at and other is not case:
+                    self.met["two were due at the same time"] += 1
+                if case.vip and not other.vip and other.queued_at < case.queued_at and other.tier == case.tier:
+                    self.met["a priority customer came first, though later"] += 1
+
+    # ---- rules
+
+    def own(self, queue_id: str, name: str) -> int:
+        """A queue's own time, or the pool's, in milliseconds."""
+        assert self.rules is not None
+        said = getattr(self.queues[queue_id], name)
+        return (getattr(self.rules.times, name) if said is None else said) * 1000
+
+    def target(self, queue_id: str, tier: str) -> int:
+        assert self.rules is not None
+        targets = self.queues[queue_id].targets or self.rules.targets
+        return getattr(targets, tier.replace("-", "_")) * 1000
+
+    def head_start(self, vip: bool) -> int:
+        assert self.rules is not None
+        return self.rules.head_starts.vip * 1000 if vip else 0
+
+    def needed(self, queue_id: str, asked: dict[str, int]) -> dict[str, int]:
+        needed = dict(asked)
+        for skill, level in self.queues[queue_id].skills.items():
+            needed[skill] = max(level, needed.get(skill, 0))
+        return needed
+
+    def listed(self, agent_id: str) -> "Listed | None":
+        assert self.rules is not None
+        return listed_in(self.rules, agent_id)
+
+    # ---- events: contacts
+
+    def contact_queued(self, e: m.ContactQueued) -> None:
+        c = self.command
+        assert type(c) is m.RouteContact
+        assert e.contact_id not in self.open, "nobody is here twice"
+        assert (e.contact_id, e.channel, e.queue_id, e.customer) == (c.contact_id, c.channel, c.queue_id, c.customer)
+        assert (e.source, e.tier, e.vip, e.attributes) == (self.source, c.tier, c.vip, c.attributes)
+        assert e.skills == self.needed(c.queue_id, c.skills)
+        assert e.target_ms == self.target(e.queue_id, e.tier) and e.head_start_ms == self.head_start(e.vip)
+        assert e.due_at == self.at + e.target_ms - e.head_start_ms, "head starts count"
+        assert e.give_up_at == self.at + self.own(e.queue_id, "wait")
+        assert e.reason == (f"tier-{e.tier}", *["vip"] * e.vip)
+        self.seen.update(e.reason)
+        case = Case(
+            e.contact_id, e.source, e.customer, e.queue_id, e.channel, dict(e.skills), e.tier, e.vip, self.position,
+            self.at, self.at, e.due_at, e.give_up_at, dict(e.attributes), self.at,
+        )  # fmt: skip
+        self.open[case.id] = self.waiting[case.id] = case
+        self.freed.add(case.id)
+
+    def contact_updated(self, e: m.ContactUpdated) -> None:
+        c, case = self.command, self.waiting[e.contact_id]
+        assert type(c) is m.UpdateContact and c.contact_id == e.contact_id
+        assert e.queue_id == case.queue
+        assert (e.skills, e.attributes) == self.updated(case, c)
+        case.needs(case.queue, dict(e.skills))
+        case.attributes = dict(e.attributes)
+        self.freed.add(case.id)
+
+    def offer_issued(self, e: m.OfferIssued) -> None:
+        self.check_choice(e)
+        case, person = self.waiting.pop(e.contact_id), self.people[e.agent_id]
+        assert e.queue_id == case.queue
+        assert e.expires_at == self.at + self.own(case.queue, "offer") > self.at
+        assert e.waited_ms == self.at - case.queued_at and e.idle_ms == self.at - person.idle_since
+        assert e.reason[0] == ("longest-idle" if case.id in self.freed else "earliest-due")
+        assert e.reason[1:] == (("after-decline",) if case.declined else ())
+        self.seen.update(e.reason)
+        case.status, case.since, case.agent, case.deadline_at = "offered", self.at, person.id, e.expires_at
+        person.offered = case.id
+
+    def offer_accepted(self, e: m.OfferAccepted) -> None:
+        case = self.offered(e, m.AcceptOffer)
+        person = self.people[e.agent_id]
+        assert self.at < case.deadline_at, "an expired offer is not accepted"
+        assert case.channel in self.room(person), "capacity is never exceeded"
+        assert e.waited_ms == self.at - case.queued_at
+        assert e.talk_until == self.at + self.own(case.queue, "talk") > self.at
+        case.status, case.since, case.deadline_at = "talking", self.at, e.talk_until
+        case.declined, case.retry_at = [], 0
+        person.offered, person.idle_since = "", self.at
+        person.held[case.id] = case.channel
+
+    def offer_declined(self, e: m.OfferDeclined) -> None:
+        assert self.rules is not None
+        case = self.offered(e, m.DeclineOffer)
+        assert e.retry_at == self.at + self.rules.times.decline * 1000
+        assert e.reason == self.command.reason
+        case.declined.append(e.agent_id)
+        case.retry_at = e.retry_at
+        self.back(case)
+
+    def offer_expired(self, e: m.OfferExpired) -> None:
+        case = self.offered(e, m.Tick)
+        assert case.deadline_at <= self.at, "nothing expires before its time"
+        self.expired.add(e.agent_id)
+        self.back(case)
+
+    def offer_revoked(self, e: m.OfferRevoked) -> None:
+        c, case = self.command, self.offered(e, None)
+        person = self.people[e.agent_id]
+        why = e.reason
+        self.seen[why] += 1
+        if why in ("customer-left", "adapter-lost"):
+            assert type(c) is m.EndContact and c.contact_id == case.id
+            assert c.by == {"customer-left": "customer", "adapter-lost": "adapter"}[why]
+        elif why == "wait-limit":
+            assert type(c) is m.Tick and case.give_up_at <= self.at
+        elif why == "source-lost":
+            assert type(c) is m.Tick
+            self.check_lost(case.source)
+        elif why == "over-capacity":
+            assert type(c) is m.AcceptOffer and case.channel not in self.room(person)
+        else:
+            asked = {"agent-not-ready": m.SetAgentNotReady, "agent-signed-out": m.SignOutAgent}[why]
+            assert type(c) is asked and c.agent_id == e.agent_id
+        self.back(case)
+
+    def declines_lapsed(self, e: m.DeclinesLapsed) -> None:
+        case = self.open[e.contact_id]
+        assert e.queue_id == case.queue and case.declined
+        self.seen[e.reason] += 1
+        if e.reason == "time":
+            assert type(self.command) is m.Tick and case.retry_at <= self.at, "a decline holds until its time"
+        else:
+            assert e.reason == "all-declined" and type(self.command) is m.DeclineOffer
+        case.declined, case.retry_at = [], 0
+        if case.status == "waiting":
+            self.freed.add(case.id)
+
+    def contact_transferred(self, e: m.ContactTransferred) -> None:
+        assert self.rules is not None
+        c, case = self.command, self.open[e.contact_id]
+        assert type(c) is m.TransferContact and case.status == "talking" and case.agent == e.agent_id == c.agent_id
+        assert (e.from_queue_id, e.queue_id, e.talked_ms) == (case.queue, c.queue_id, self.at - case.since)
+        assert e.skills == self.needed(e.queue_id, case.skills if c.skills is None else c.skills)
+        assert e.target_ms == self.target(e.queue_id, case.tier) and e.head_start_ms == self.head_start(case.vip)
+        assert e.due_at == case.first_queued_at + e.target_ms - e.head_start_ms, "it keeps the time it first queued"
+        if case.queued_at > case.first_queued_at:
+            self.met["a contact was transferred twice"] += 1
+        assert e.give_up_at == self.at + self.own(e.queue_id, "wait")
+        assert e.reason == (f"tier-{case.tier}", *["vip"] * case.vip)
+        self.rid(case)
+        case.needs(e.queue_id, dict(e.skills))
+        others = [p for p in self.people.values() if p.ready and p.serves(case.need) and p.id != e.agent_id]
+        assert e.retry_at == (self.at + self.rules.times.decline * 1000 if others else 0), "to others first"
+        case.declined, case.retry_at = [e.agent_id] if others else [], e.retry_at
+        case.queued_at = case.since = self.at
+        case.due_at, case.give_up_at = e.due_at, e.give_up_at
+        case.status, case.agent, case.deadline_at = "waiting", "", 0
+        self.waiting[case.id] = case
+        self.freed.add(case.id)
+
+    def contact_abandoned(self, e: m.ContactAbandoned) -> None:
+        c, case = self.command, self.waiting[e.contact_id]
+        assert e.queue_id == case.queue and e.waited_ms == self.at - case.queued_at
+        if type(c) is m.EndContact:
+            assert c.contact_id == case.id and e.by == c.by
+        else:
+            assert type(c) is m.Tick and e.by == "adapter"
+            self.check_lost(case.source)
+        self.gone(case)
+
+    def contact_timed_out(self, e: m.ContactTimedOut) -> None:
+        case = self.waiting[e.contact_id]
+        assert type(self.command) is m.Tick and case.give_up_at <= self.at, "nobody is sent away before the limit"
+        assert e.queue_id == case.queue and e.waited_ms == self.at - case.queued_at
+        self.gone(case)
+
+    def contact_ended(self, e: m.ContactEnded) -> None:
+        c, case = self.command, self.open[e.contact_id]
+        assert case.status == "talking" and e.agent_id == case.agent and e.queue_id == case.queue
+        assert e.talked_ms == self.at - case.since
+        if type(c) is m.EndContact:
+            assert e.by == c.by and c.contact_id == case.id
+        elif e.by == "limit":
+            assert type(c) is m.Tick and case.deadline_at <= self.at, "no talk is cut before its limit"
+        else:
+            assert type(c) is m.Tick and e.by == "adapter"
+            self.check_lost(case.source)
+        assert e.wrap_up == (self.own(case.queue, "wrap_up") > 0)
+        self.seen[f"by-{e.by}"] += 1
+        if e.wrap_up:
+            case.status, case.since, case.deadline_at = "wrap-up", self.at, 0
+        else:
+            self.rid(case)
+            self.gone(case)
+
+    def wrap_up_started(self, e: m.WrapUpStarted) -> None:
+        case = self.open[e.contact_id]
+        assert case.status == "wrap-up" and not case.deadline_at, "a wrap-up follows the end at once"
+        assert (e.agent_id, e.queue_id) == (case.agent, case.queue)
+        assert e.until == self.at + self.own(case.queue, "wrap_up") > self.at
+        case.deadline_at = e.until
+
+    def wrap_up_ended(self, e: m.WrapUpEnded) -> None:
+        c, case = self.command, self.open[e.contact_id]
+        assert case.status == "wrap-up" and (e.agent_id, e.queue_id) == (case.agent, case.queue)
+        assert e.wrapped_ms == self.at - case.since
+        self.seen[e.reason] += 1
+        if e.reason == "limit":
+            assert type(c) is m.Tick and case.deadline_at <= self.at, "no wrap-up is cut before its limit"
+        else:
+            assert type(c) is {"done": m.CompleteWrapUp, "signed-out": m.SignOutAgent}[e.reason]
+            assert c.agent_id == e.agent_id
+        self.rid(case)
+        self.gone(case)
+
+    # ---- events: agents
+
+    def agent_signed_in(self, e: m.AgentSignedIn) -> None:
+        assert self.rules is not None
+        c = self.command
+        assert type(c) is m.SignInAgent and c.agent_id == e.agent_id not in self.people
+        said: Any = e
+        if self.rules.roster == "rules":
+            listed = self.listed(e.agent_id)
+            assert listed is not None and profile_of(said) == profile_of(listed)
+        else:
+            limits = {name: getattr(self.rules.limits, name) for name in CHANNELS} | (c.limits or {})
+            assert profile_of(said) == (tuple(sorted(set(c.queues or ()))), c.skills or {}, limits, c.team, c.addresses)
+        self.people[e.agent_id] = Person(
+            e.agent_id, e.queues, dict(e.skills), dict(e.limits), e.team, dict(e.addresses), self.at, self.at
+        )
+
+    def agent_profile_changed(self, e: m.AgentProfileChanged) -> None:
+        assert type(self.command) is m.PublishRules
+        listed, person = self.listed(e.agent_id), self.people[e.agent_id]
+        assert listed is not None
+        said: Any = e
+        assert profile_of(said) == profile_of(listed) != profile_of(person)
+        person.queues, person.skills, person.limits = e.queues, dict(e.skills), dict(e.limits)
+        person.team, person.addresses = e.team, dict(e.addresses)
+        person.known = {}
+
+    def agent_became_ready(self, e: m.AgentBecameReady) -> None:
+        person = self.people[e.agent_id]
+        assert type(self.command) in (m.SetAgentReady, m.SignInAgent) and not person.ready
+        assert self.command.agent_id == person.id
+        person.ready, person.reason, person.since, person.idle_since = True, "", self.at, self.at
+
+    def agent_became_not_ready(self, e: m.AgentBecameNotReady) -> None:
+        c, person = self.command, self.people[e.agent_id]
+        if type(c) is m.Tick:
+            assert e.reason == "no-answer" and person.id in self.expired
+            self.expired.discard(person.id)
+            self.seen[e.reason] += 1
+        else:
+            assert type(c) is m.SetAgentNotReady and c.agent_id == person.id and e.reason == c.reason
+        assert not person.offered, "the offer is taken back first"
+        person.ready, person.reason, person.since = False, e.reason, self.at
+
+    def agent_signed_out(self, e: m.AgentSignedOut) -> None:
+        assert type(self.command) is m.SignOutAgent and self.command.agent_id == e.agent_id
+        person = self.people.pop(e.agent_id)
+        assert not person.held and not person.offered, "nobody leaves with a contact"
+
+    # ---- events: sources, rules, failures
+
+    def source_heard(self, e: m.SourceHeard) -> None:
+        assert self.rules is not None
+        c = self.command
+        assert type(c) is m.SourceHeartbeat and e.source == self.source
+        assert e.silent_at == self.at + (c.silence_ms or self.rules.times.silence * 1000) > self.at
+        self.sources[e.source] = (e.silent_at, False)
+
+    def source_fell_silent(self, e: m.SourceFellSilent) -> None:
+        assert self.rules is not None
+        deadline_at, silent = self.sources[e.source]
+        assert type(self.command) is m.Tick and not silent and deadline_at <= self.at
+        assert e.lost_at == self.at + self.rules.times.lost * 1000 > self.at
+        self.sources[e.source] = (e.lost_at, True)
+
+    def source_lost(self, e: m.SourceLost) -> None:
+        self.check_lost(e.source)
+        for case in self.open.values():
+            if case.source == e.source:
+                overdue = case.status == "talking" and case.deadline_at <= self.at  # ended as such by the next tick
+                assert case.status == "wrap-up" or overdue, f"{case.id} outlives its source"
+        del self.sources[e.source]
+
+    def check_lost(self, source: str) -> None:
+        deadline_at, silent = self.sources[source]
+        assert type(self.command) is m.Tick and silent and deadline_at <= self.at, "only a lost source's are given up"
+
+    def rules_published(self, e: m.RulesPublished) -> None:
+        assert type(self.command) is m.PublishRules and e.rules == self.command.rules
+        assert e.version == self.version + 1 and e.hash == hash_of(e.rules)
+        self.rules, self.hash, self.version = e.rules, e.hash, e.version
+        self.queues = {queue.id: queue for queue in e.rules.queues}
+        self.weights = {name: getattr(e.rules.weights, name) for name in CHANNELS}
+        for person in self.people.values():
+            if sum(self.weights[channel] for channel in person.held.values()) > FULL:
+                self.met["new rules left an agent with more than they should have"] += 1
+
+    def command_refused(self, e: m.CommandRefused) -> None:
+        self.seen[e.reason] += 1
+
+    def command_failed(self, e: m.CommandFailed) -> None:
+        assert e.error
+
+    # ---- helpers
+
+    def offered(self, e: Any, by: type[m.Command] | None) -> Case:
+        case = self.open[e.contact_id]
+        assert by is None or type(self.command) is by
+        assert case.status == "offered" and case.agent == e.agent_id and e.queue_id == case.queue
+        assert self.people[e.agent_id].offered == case.id
+        return case
+
+    def back(self, case: Case) -> None:
+        """An offered contact waits again, and its agent is free of it."""
+        self.people[case.agent].offered = ""
+        case.status, case.since, case.agent, case.deadline_at = "waiting", self.at, "", 0
+        self.waiting[case.id] = case
+        self.freed.add(case.id)
+
+    def rid(self, case: Case) -> None:
+        """Its agent has done with the contact."""
+        person = self.people[case.agent]
+        del person.held[case.id]
+        person.idle_since = self.at
+
+    def gone(self, case: Case) -> None:
+        del self.open[case.id]
+        self.waiting.pop(case.id, None)
+        self.finished[case.id] = self.at
+
+
+@dataclass(slots=True)
+class Listed:
+    """What the rules' roster says of an agent, the team's share included."""
+
+    queues: tuple[str, ...]
+    skills: dict[str, int]
+    limits: dict[str, int]
+    team: str
+    addresses: dict[str, str]
+
+
+def listed_in(rules: Rules, agent_id: str) -> Listed | None:
+    agent = next((agent for agent in rules.agents if agent.id == agent_id), None)
+    if agent is None:
+        return None
+    team = next((team for team in rules.teams if team.id == agent.team), None)
+    limits = agent.limits or rules.limits
+    return Listed(
+        tuple(sorted(set(agent.queues) | set(team.queues if team else ()))),
+        {**(team.skills if team else {}), **agent.skills},
+        {name: getattr(limits, name) for name in CHANNELS},
+        agent.team,
+        dict(agent.addresses),
+    )
+
+
+def profile_of(said: Listed | Person) -> tuple[Any, ...]:
+    return tuple(said.queues), said.skills, said.limits, said.team, said.addresses
+
+
+def subject_of(command: Any) -> str:
+    if type(command) is m.PublishRules:
+        return command.rules.pool
+    agents = (m.SignInAgent, m.SetAgentReady, m.SetAgentNotReady, m.SignOutAgent)
+    return command.agent_id if isinstance(command, agents) else command.contact_id
+
+
+FORESEE: dict[type[m.Command], Callable[[Witness, Any], Foreseen]] = {
+    m.RouteContact: Witness.route,
+    m.UpdateContact: Witness.update,
+    m.AcceptOffer: Witness.accept,
+    m.DeclineOffer: Witness.decline,
+    m.EndContact: Witness.end,
+    m.CompleteWrapUp: Witness.complete,
+    m.TransferContact: Witness.transfer,
+    m.SignInAgent: Witness.sign_in,
+    m.SetAgentReady: Witness.become_ready,
+    m.SetAgentNotReady: Witness.become_not_ready,
+    m.SignOutAgent: Witness.sign_out,
+    m.SourceHeartbeat: Witness.heartbeat,
+    m.PublishRules: Witness.publish,
+}
+HANDLERS: dict[type[m.Event], Callable[[Witness, Any], None]] = {
+    kind: getattr(Witness, name.replace("-", "_")) for name, kind in m.EVENTS.items()
+}
