@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from engine.embedded import Embedded
+from engine.embedded import Embedded, spare_the_collector
 from engine.streams.codec import read_command
 from engine.streams.sqlite_log import SqliteLog
 
@@ -28,6 +28,7 @@ def measure(say: Callable[[str], None]) -> dict[str, float | int | str]:
         for i in range(0, len(fill), GROUP):
             now = fill[i][0]
             host.submit([(*read_command(body), body) for _, body in fill[i : i + GROUP]])
+        spare_the_collector()
         began = host.log.ends()
         started = time.perf_counter()
         for i in range(0, len(log), GROUP):

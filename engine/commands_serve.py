@@ -1,7 +1,6 @@
 """`waitline serve` and `waitline demo`: the embedded host behind the HTTP door, for real or with simulated people."""
 
 import asyncio
-import gc
 import os
 import signal
 import socket
@@ -22,7 +21,7 @@ import uvicorn
 from engine.core.deadlines import NONE
 from engine.core.messages import CommandRefused, Turn
 from engine.core.rules import Rules
-from engine.embedded import Embedded
+from engine.embedded import Embedded, spare_the_collector
 from engine.logs import set_up_logs
 from engine.planning.day import Day, still_there
 from engine.streams.codec import envelope_of, write_command
@@ -261,8 +260,7 @@ def _open(data: Path, clock: Callable[[], int], kind: TimeKind) -> Embedded:
             raise
     except LogProblem as problem:
         _fail(str(problem))
-    gc.collect()
-    gc.freeze()  # what has been recovered stays; the collector need not look at it again
+    spare_the_collector()
     return engine
 
 

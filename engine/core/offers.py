@@ -19,18 +19,21 @@ AFTER_DECLINE: dict[Reason, Reason] = {
     EARLIEST_DUE: ("earliest-due", "after-decline"),
 }
 
-FREES_AGENT = frozenset(
-    {
-        m.OfferAccepted, m.OfferDeclined, m.OfferRevoked, m.ContactTransferred, m.ContactEnded, m.WrapUpEnded,
-        m.AgentBecameReady, m.AgentProfileChanged,
-    }
-)  # fmt: skip
-FREES_CONTACT = frozenset(
-    {
-        m.ContactQueued, m.ContactUpdated, m.ContactTransferred, m.OfferDeclined, m.OfferExpired, m.OfferRevoked,
-        m.DeclinesLapsed,
-    }
-)  # fmt: skip
+AGENT, CONTACT, BOTH = 1, 2, 3
+FREES: dict[type[m.Event], int] = {
+    m.ContactQueued: CONTACT,
+    m.ContactUpdated: CONTACT,
+    m.OfferAccepted: AGENT,
+    m.OfferDeclined: BOTH,
+    m.OfferExpired: CONTACT,
+    m.OfferRevoked: BOTH,
+    m.DeclinesLapsed: CONTACT,
+    m.ContactTransferred: BOTH,
+    m.ContactEnded: AGENT,
+    m.WrapUpEnded: AGENT,
+    m.AgentProfileChanged: AGENT,
+    m.AgentBecameReady: AGENT,
+}
 
 
 def stirred(view: View, events: list[m.Event]) -> tuple[list[Agent], list[Contact]]:
@@ -39,15 +42,16 @@ def stirred(view: View, events: list[m.Event]) -> tuple[list[Agent], list[Contac
     contacts: list[Contact] = []
     for event in events:
         kind = type(event)
-        if kind in FREES_AGENT:
+        freed = FREES.get(kind, 0)
+        if freed & AGENT:
             agent = view.agents.get(event.agent_id)  # type: ignore[attr-defined]
             if agent is not None and agent.room:
                 agents.append(agent)
-        if kind in FREES_CONTACT:
+        if freed & CONTACT:
             contact = view.contacts.get(event.contact_id)  # type: ignore[attr-defined]
             if contact is not None and contact.status == "waiting":
                 contacts.append(contact)
-        if kind is m.RulesPublished:
+        elif kind is m.RulesPublished:
             agents += (agent for agent in view.agents.values() if agent.room)
     return agents, contacts
 
@@ -66,7 +70,8 @@ def offers(view: Tables, events: list[m.Event], issue: Callable[[Tables, m.Offer
         if contact_id:
             issue_to(view, view.contacts[contact_id], agents[0].id, EARLIEST_DUE, events, issue)
         return
-    settle(view)
+    if view.freed:
+        settle(view)
     if not agents and len(contacts) < 2:
         for contact in contacts:
             chosen = longest_idle(view, contact)

@@ -19,7 +19,8 @@ def step(tables: Tables, command: m.Command, source: str, id: str, position: int
     kind = type(command)
     own = kind is m.Tick  # the host's own: never repeated by a sender
     key = f"{source}\n{id}"
-    if not own and tables.seen.get(key) is not None:
+    seen = tables.seen
+    if (key in seen.young or key in seen.old) and not own:
         return []
     events = DECIDE[kind](tables, command, source)
     if not events:
@@ -30,7 +31,7 @@ def step(tables: Tables, command: m.Command, source: str, id: str, position: int
     if tables.freed:
         settle(tables)
     if not own:
-        tables.seen.note(key, position, tables.at)
+        seen.note(key, position, tables.at)
     return events
 
 

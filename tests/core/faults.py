@@ -113,8 +113,8 @@ FAULTS = (
     fault(
         "who is freed by a revoked offer is not looked at",
         offers="""
--        m.OfferAccepted, m.OfferDeclined, m.OfferRevoked, m.ContactTransferred, m.ContactEnded, m.WrapUpEnded,
-+        m.OfferAccepted, m.OfferDeclined, m.ContactTransferred, m.ContactEnded, m.WrapUpEnded,
+-    m.OfferRevoked: BOTH,
++    m.OfferRevoked: CONTACT,
 """,
     ),
     fault(
@@ -241,7 +241,7 @@ FAULTS = (
     fault(
         "lapsed declines stir nobody",
         offers="""
--        m.DeclinesLapsed,
+-    m.DeclinesLapsed: CONTACT,
 """,
     ),
     fault(
@@ -363,7 +363,7 @@ FAULTS = (
     fault(
         "a repeated command is decided again",
         step="""
--    if not own and tables.seen.get(key) is not None:
+-    if (key in seen.young or key in seen.old) and not own:
 +    if False:
 """,
     ),

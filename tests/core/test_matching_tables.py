@@ -74,7 +74,8 @@ def test_a_bench_number_is_used_again_by_another_profile(monkeypatch: pytest.Mon
     pool.ready("ann", skills={"zh": 3})
     pool.say(m.RouteContact("c1", "call", "sales", skills={"zh": 4}), 2)
     pool.say(m.SignOutAgent("ann"), 3)
-    pool.ready("bob", at=4, skills={"zh": 4})
+    check_indexes(pool.tables)
+    pool.ready("bob", at=4, skills={"en": 1, "zh": 4})
     assert len(pool.tables.numbers) == 1 and not pool.tables.free_numbers
     assert pool.tables.agents["bob"].offered == "c1"
     check_indexes(pool.tables)

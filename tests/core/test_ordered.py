@@ -5,7 +5,7 @@ from random import Random
 from unittest.mock import patch
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.core import tables
@@ -14,6 +14,8 @@ from engine.core.ordered import NEVER, Lineup, Ordered
 from engine.core.tables import Recent
 
 from .indexes import check_agenda, check_ordered
+
+steady = settings(deadline=None)  # a busy machine is no fault
 
 
 class ShortOrdered(Ordered):
@@ -45,12 +47,14 @@ def done(ordered: Ordered, steps: Iterable[tuple[bool, int, int]]) -> list[tuple
     return sorted(plain)
 
 
+@steady
 @given(st.lists(adding, max_size=60))
 def test_entries_come_out_in_order_however_they_went_in(steps):
     ordered = ShortOrdered()
     assert done(ordered, steps) == list(ordered)
 
 
+@steady
 @given(st.lists(adding, max_size=60))
 def test_all_entries_can_be_removed_again(steps):
     ordered = ShortOrdered()
@@ -60,6 +64,7 @@ def test_all_entries_can_be_removed_again(steps):
     assert list(ordered) == [] and ordered.first == NEVER and not ordered.blocks
 
 
+@steady
 @given(st.lists(adding, max_size=60), st.frozensets(st.integers(0, 3)), st.frozensets(st.integers(0, 6)))
 def test_the_first_of_some_kinds_without_some_names_is_found(steps, kinds, unwanted):
     lineup = ShortLineup()
@@ -93,6 +98,7 @@ def test_what_is_not_there_cannot_be_removed():
         ordered.remove((0, "b"))
 
 
+@steady
 @given(
     st.lists(st.tuples(st.sampled_from("abcdefgh"), st.integers(0, 2_000)), max_size=40),
     st.integers(0, 2_000),
@@ -114,6 +120,7 @@ def test_an_agenda_knows_the_next_deadline_and_fires_the_earliest_first(puts, at
 minute = 60_000
 
 
+@steady
 @given(
     st.lists(st.tuples(st.sampled_from("abcdefgh"), st.integers(0, 20 * minute)), max_size=60),
     st.integers(2, 6),

@@ -335,14 +335,15 @@ def text_of(name: str, value: Any) -> str:
     return clock(value) if name.endswith("_ms") else f"{value:.1f}%" if name.endswith("percent") else f"{value:,}"
 
 
-def settled(page: Page, desk: Desk) -> tuple[dict[str, Any], ...]:
+def settled(page: Page, desk: Desk) -> list[dict[str, Any]]:
     """Queues, agents, figures and decisions, all of the position at which the page stands, too."""
     for _ in range(10):
-        found = tuple(desk.read(what) for what in ("queues", "agents", "figures"))
-        found += (desk.read("decisions", limit=DECISIONS, lang=page.locator("html").get_attribute("lang") or ""),)
-        position = found[0]["position"]
+        position = desk.read("queues")["position"]
         page.wait_for_selector(f'[data-position="{position}"]', state="attached")
-        if all(answer["position"] == position for answer in (*found, desk.read("queues"))):
+        lang = page.locator("html").get_attribute("lang") or ""
+        found = [desk.read(what) for what in ("queues", "agents", "figures")]
+        found += [desk.read("decisions", limit=DECISIONS, lang=lang)]
+        if all(answer["position"] == position for answer in found):
             return found
     raise AssertionError("the pool does not stand still")
 
@@ -856,9 +857,13 @@ def demo_at(folder: Path, speed: int) -> Iterator[Demo]:
 
 @pytest.fixture(scope="module")
 def rush(tmp_path_factory) -> Path:
-    """A log that has come to the rush of its day."""
+    """A log that has come to the rush of its day; whatever the day, a few wait whom nobody can serve."""
     folder = tmp_path_factory.mktemp("demo") / "rush"
-    with demo_at(folder, speed=900) as demo:
+    with demo_at(folder, speed=900) as demo, demo.client() as client:
+        until_log_time(demo, 10, 18)
+        desk = Desk(client, "desk")
+        for number in range(3):
+            desk.route(f"in-welsh-{number}", "sms", "orders", skills={"welsh": 9})
         until_log_time(demo, 10, 20)
     return folder
 
