@@ -204,7 +204,7 @@ class OfferIssued(Event, frozen=True):
 
     reason: `longest-idle` (the contact came free, and of the agents who can serve it this one had been idle longest) or
     `earliest-due` (the agent came free, and of the contacts they can serve this one was due first); then
-    `after-decline` when others before it were passed over because of a decline.
+    `after-decline` where agents are left out who have declined the contact, or passed it on.
     """
 
     contact_id: str
