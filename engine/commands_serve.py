@@ -121,7 +121,7 @@ def serve_command(config: Path, data: Path, host: str, port: int, token_file: Pa
     type=click.FloatRange(0, 3600),
     help="Simulated seconds in a second; 0 stands still.",
 )
-@click.option("--seed", default=1, show_default=True, help="Another seed, another day.")
+@click.option("--seed", default=2, show_default=True, help="Another seed, another day.")
 @click.option(
     "--port", default=8484, show_default=True, type=click.IntRange(0, 65535), help="Port; 0 takes a free one."
 )

@@ -5,6 +5,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from importlib.resources import files
 from typing import Any
+from urllib.parse import urlencode
 
 import msgspec
 from msgspec import Raw
@@ -31,6 +32,7 @@ from .words import Language, language_of, told
 BODY_MOST = 4 << 20  # bytes of a request
 COMMAND_MOST = 64 << 10  # bytes of one command
 BATCH_MOST = 5_000
+VIEW_MS = 250  # so long a view of the same position may be told again: its time is that of now
 AGENTS_SHOWN = 200  # by the live view; the counts are of all
 COOKIE = "waitline_token"
 OWN = "waitline"  # the source of the host's own commands
@@ -107,7 +109,8 @@ class Gate:
         path = scope["path"]
         request = Request(scope)
         if path == "/" and (offered := request.query_params.get("token", "")) and self._is_it(offered):
-            answer = RedirectResponse("/", 303)
+            rest = [(name, value) for name, value in request.query_params.multi_items() if name != "token"]
+            answer = RedirectResponse(f"/?{urlencode(rest)}" if rest else "/", 303)
             answer.set_cookie(COOKIE, offered, httponly=True, samesite="strict")
             return answer
         if path == "/" or path.startswith("/static/"):
@@ -129,7 +132,7 @@ class Door:
 
     def __init__(self, live: Live) -> None:
         self.live = live
-        self._views: dict[tuple[str, Language], tuple[int, bytes]] = {}
+        self._views: dict[tuple[str, Language], tuple[int, int, bytes]] = {}
 
     # ---- commands
 
@@ -244,7 +247,8 @@ class Door:
 
     async def queues(self, request: Request) -> Response:
         board = self._board(request.path_params["pool"])
-        return JSON({**self._stand(board), "queues": board.queues(self.live.host.at)})
+        stand = self._stand(board)
+        return JSON({**stand, "queues": board.queues(stand["at"])})
 
     async def agents(self, request: Request) -> Response:
         board = self._board(request.path_params["pool"])
@@ -253,7 +257,8 @@ class Door:
 
     async def figures(self, request: Request) -> Response:
         board = self._board(request.path_params["pool"])
-        return JSON({**self._stand(board), **msgspec.to_builtins(board.figures(self.live.host.at))})
+        stand = self._stand(board)
+        return JSON({**stand, **msgspec.to_builtins(board.figures(stand["at"]))})
 
     async def decisions(self, request: Request) -> Response:
         board = self._board(request.path_params["pool"])
@@ -268,15 +273,17 @@ class Door:
         if not source:
             return problem(400, "bad-query", "Say whose contacts: ?source=…", "source")
         open_only = request.query_params.get("open", "no") not in ("no", "false", "0")
-        found = board.contacts_of(source, self.live.host.at, open_only=open_only)
-        return JSON({**self._stand(board), "source": source, "contacts": found})
+        stand = self._stand(board)
+        found = board.contacts_of(source, stand["at"], open_only=open_only)
+        return JSON({**stand, "source": source, "contacts": found})
 
     async def contact(self, request: Request) -> Response:
         board = self._board(request.path_params["pool"])
-        found = board.contact(request.path_params["contact_id"], self.live.host.at)
+        stand = self._stand(board)
+        found = board.contact(request.path_params["contact_id"], stand["at"])
         if found is None:
             return problem(404, "unknown-contact", "No such contact is open, or has finished within the last hour.")
-        return JSON({**self._stand(board), "contact": found})
+        return JSON({**stand, "contact": found})
 
     async def live_views(self, request: Request) -> Response:
         pool, language = request.path_params["pool"], self._language(request)
@@ -285,11 +292,11 @@ class Door:
 
     def _view(self, pool: str, language: Language) -> tuple[int, bytes]:
         host = self.live.host
-        position = host.place.position
+        position, at = host.place.position, host.at
         cached = self._views.get((pool, language))
-        if cached is not None and cached[0] == position:
-            return cached
-        board, at = self._board(pool), host.at
+        if cached is not None and cached[0] == position and at - cached[1] < VIEW_MS:
+            return position, cached[2]
+        board = self._board(pool)
         agents = board.agents()
         data = msgspec.json.encode(
             {
@@ -303,7 +310,7 @@ class Door:
                 "decisions": told(board.decisions(12), language),
             }
         )
-        self._views[pool, language] = position, data
+        self._views[pool, language] = position, at, data
         return position, data
 
     # ---- the rest

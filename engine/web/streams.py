@@ -75,13 +75,12 @@ def turn_data(record: bytes) -> dict[str, Any]:
 
 
 async def views(live: Live, view: Callable[[], tuple[int, bytes]]) -> AsyncIterator[bytes]:
-    """The whole view, again whenever it has changed, at most four times a second."""
+    """The whole view, again whenever something has happened, at most four times a second; and now and then when nothing
+    has, since time goes on and a day may end."""
     yield b": waitline\nretry: 1000\n\n"
     while not live.closing.is_set():
         position, data = view()
         yield b"event: view\nid: %d\ndata: %s\n\n" % (position, data)
         await asyncio.sleep(VIEWS_S)
-        while live.host.place.position == position and not await live.news(ALIVE_S):
-            if live.closing.is_set():
-                return
-            yield b": alive\n\n"
+        if live.host.place.position == position:
+            await live.news(ALIVE_S)

@@ -516,7 +516,6 @@ def test_waits_go_on_between_two_views(server, desk, visit):
     assert wait.get_attribute("data-raw") == before, "nobody has sent another view"
 
 
-@pytest.mark.xfail(reason="Door._view keeps a view by its position alone; its `at` is then that of whoever came first")
 def test_a_page_opened_on_a_quiet_pool_shows_the_time_of_now(server, desk, visit):
     someone = visit(server)
     settled(someone.go(pool_path(POOL)), desk)
