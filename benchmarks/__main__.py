@@ -22,7 +22,7 @@ Figures = dict[str, float | int | str]
 @click.command()
 @click.option("--only", type=click.Choice(NAMES), help="Run one of them.")
 def main(only: str | None) -> None:
-    """Measure Waitline on this machine. Bars are what the product promises; `missed` says where this run fell short."""
+    """Measure Waitline on this machine. Each bar stands beside its figure: what the product wants to reach."""
     if only is None:  # each in a process of its own: memory and the collector's settings are not handed on
         found: dict[str, Figures] = {}
         for name in NAMES:

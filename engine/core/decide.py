@@ -290,9 +290,8 @@ def tick(view: View, c: m.Tick, source: str) -> Events:
         due += [(due_at, order, id, fire) for due_at, id in agenda.due(at, TICK_BOUND)]
     due.sort(key=lambda entry: entry[:3])
     events: Events = []
-    over: set[str] = (
-        set()
-    )  # contacts that an earlier deadline of this tick has ended, with an event each; never iterated
+    # contacts that an earlier deadline of this tick has ended, with an event each; never iterated
+    over: set[str] = set()
     for _, _, id, fire in due[:TICK_BOUND]:
         fire(view, id, over, events)
     return events

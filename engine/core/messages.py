@@ -7,7 +7,6 @@ years: new fields get defaults, nothing is renamed.
 
 from typing import Annotated, Any, Literal, get_args
 
-import msgspec
 from msgspec import Meta, Struct
 
 from .rules import Rules
@@ -471,12 +470,3 @@ class Turn(Struct, frozen=True, gc=False):
     at: int
     command: CommandRef
     events: list[AnyEvent]
-
-
-class RawTurn(Struct, frozen=True, gc=False):
-    """A turn whose events are not read yet."""
-
-    position: int
-    at: int
-    command: CommandRef
-    events: msgspec.Raw

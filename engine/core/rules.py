@@ -123,7 +123,6 @@ FULL = 100  # what an agent has to give, in weights
 BIT: dict[str, int] = {channel: 1 << i for i, channel in enumerate(CHANNELS)}
 INDEX: dict[str, int] = {channel: i for i, channel in enumerate(CHANNELS)}
 ROOMS_WITH: dict[str, tuple[int, ...]] = {c: tuple(room for room in range(8) if room & BIT[c]) for c in CHANNELS}
-CHANNELS_OF: tuple[tuple[int, ...], ...] = tuple(tuple(i for i in range(3) if room >> i & 1) for room in range(8))
 REASON: dict[tuple[str, bool], tuple[str, ...]] = {
     (tier, vip): (f"tier-{tier}", "vip") if vip else (f"tier-{tier}",) for tier in TIERS for vip in (False, True)
 }

@@ -9,7 +9,7 @@ from typing import Literal
 from msgspec import Struct
 
 from .deadlines import Agenda
-from .ordered import NEVER, Entry, Lineup, Ordered
+from .ordered import Lineup, Ordered
 from .rules import INDEX, Compiled, Rules, compile_rules
 
 Status = Literal["waiting", "offered", "talking", "wrap-up"]
@@ -199,5 +199,3 @@ class Tables:
 
 
 View = Tables  # by convention: who takes a View only reads
-
-__all__ = ["NEVER", "Agent", "Bench", "Contact", "Entry", "Line", "Recent", "Source", "Tables", "View"]

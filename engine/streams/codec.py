@@ -10,7 +10,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Raw, Struct
 
-from engine.core.messages import COMMANDS, TYPE_OF, AnyEvent, Command, RawTurn, Turn
+from engine.core.messages import COMMANDS, TYPE_OF, Command, Turn
 from engine.core.words import Id, Key
 
 VERSION = 1
@@ -72,8 +72,6 @@ json_encode = msgspec.json.Encoder().encode
 pack_encode = msgspec.msgpack.Encoder().encode
 json_turn = msgspec.json.Decoder(Turn).decode
 pack_turn = msgspec.msgpack.Decoder(Turn).decode
-json_raw_turn = msgspec.json.Decoder(RawTurn).decode
-json_events = msgspec.json.Decoder(list[AnyEvent]).decode
 
 _CONTROL = re.compile(r"[\x00-\x1f]")
 _PATH = re.compile(r"^(?P<problem>.*?)(?: - at (?:`key` in )?`\$\.?(?P<path>[^`]*)`)?$", re.DOTALL)

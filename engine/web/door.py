@@ -40,7 +40,6 @@ LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
 PORT = re.compile(r":\d+$")
 
 _list = msgspec.json.Decoder(list[Raw]).decode
-Handler = Callable[[Request], Awaitable[Response]]
 
 
 def app(live: Live, token: str = "", started: Callable[[], Awaitable[None]] | None = None) -> ASGIApp:
