@@ -139,7 +139,9 @@ def document_of(shown: Shown) -> dict[str, Any]:
         return {"offset": shown.offset, "void": shown.problem}
     if shown.envelope is None:
         return {"position": shown.position, "at": shown.at, "problem": shown.problem}
-    envelope = {name: value for name, value in msgspec.structs.asdict(shown.envelope).items() if value != ""}
+    envelope = {
+        name: value for name, value in msgspec.structs.asdict(shown.envelope).items() if value not in ("", False)
+    }
     data = {name: value for name, value in msgspec.to_builtins(shown.command).items() if name != "type"}
     return {"position": shown.position, "at": shown.at, "command": envelope | {"data": data}, "events": shown.events}
 

@@ -19,7 +19,7 @@ from engine.core.rules import Rules
 from engine.core.step import next_due
 from engine.streams.board import Board
 from engine.streams.board import Rows as BoardRows
-from engine.streams.codec import BadCommand, Encoding, Envelope, envelope_of, read_command, write_command
+from engine.streams.codec import BadCommand, Encoding, Envelope, envelope_of, write_command
 from engine.streams.journal import (
     JournalBroken,
     Marker,
@@ -370,20 +370,14 @@ class Embedded:
         turns: list[Turn] = []
         for entry in self.log.commands(partition.position + 1):
             try:
-                envelope, command = read_command(entry.body)
-                if entry.position in failed:
-                    made = partition.fail(envelope, entry.position, entry.at, failed[entry.position])
-                else:
-                    made = partition.decide(envelope, command, entry.position, entry.at)
-            except BadCommand:
-                continue
+                made = partition.decide_entry(entry, failed.get(entry.position, ""))
             except Exception as error:
                 log_.exception("command-failed", position=entry.position)
                 self._recover()
                 return self._adopt({**failed, entry.position: f"{type(error).__name__}: {error}"})
             if made.record is not None:
                 records.append(Record(self._offset + len(records), entry.position, made.record))
-                turns.append(Turn(entry.position, entry.at, ref_of(envelope), made.events))  # type: ignore[arg-type]
+                turns.append(read_turn(made.record))
         if records:  # an engine that finds something to say where the former found nothing
             self.log.append(self._offset, [], records)
             self._offset += len(records)

@@ -9,6 +9,7 @@ import sys
 import pytest
 from click.testing import CliRunner
 
+from engine import __version__
 from engine.commands_log import log_command
 from engine.streams.log import Entry, Record
 from engine.streams.sqlite_log import SqliteLog
@@ -72,7 +73,7 @@ def test_show_can_be_asked_for_a_contact_a_place_and_a_zone(folder):
 
 def test_show_can_print_one_json_document_a_line(folder):
     documents = [json.loads(line) for line in run("show", folder, "--json").output.splitlines()]
-    assert documents[0]["marker"]["engine"] == "0.1.0" and documents[0]["offset"] == 0
+    assert documents[0]["marker"]["engine"] == __version__ and documents[0]["offset"] == 0
     assert [document["position"] for document in documents[1:]] == [0, 1, 2, 3, 4, 5]
     assert documents[3]["command"] == {
         "id": "1",

@@ -463,10 +463,12 @@ class CommandRef(Struct, frozen=True, gc=False, omit_defaults=True):
     actor: str = ""
 
 
-class Turn(Struct, frozen=True, gc=False):
-    """What one command brought about, without its owner: these bytes are what the chain is taken over."""
+class Turn(Struct, frozen=True, gc=False, omit_defaults=True):
+    """What one command brought about, without its owner: these bytes are what the chain is taken over. repeats: of a
+    turn without events, the position of the earlier command that this one repeats."""
 
     position: int
     at: int
     command: CommandRef
     events: list[AnyEvent]
+    repeats: int | None = None

@@ -8,16 +8,15 @@ import msgspec
 from msgspec import Struct
 
 from engine import __version__
-from engine.core.messages import Command, CommandFailed, Turn
+from engine.core.messages import CommandFailed, Turn
 
-from .codec import BadCommand, Envelope, read_command
+from .codec import BadCommand, read_command
 from .journal import JournalBroken, Marker, Reader, Void, read_turn, write_turn
 from .log import Entry, Log, Record
-from .partition import Partition, ref_of
+from .partition import REJECTED, Partition, ref_of
 
 PROBLEMS_MOST = 100  # as many are told; all are counted
 Progress = Callable[[int, int], None]
-Said = tuple[Envelope, Command]
 
 
 class Verified(Struct, frozen=True):
@@ -144,7 +143,7 @@ class _Audit:
             self.tell(f"Journal record {record.offset} is an owner's marker, filed under position {record.position}.")
         first = self.reader.first
         assert first is not None, "the reader has just read one"
-        for name in ("log", "time", "partitions"):
+        for name in ("log", "time", "partition", "partitions"):
             if getattr(marker, name) != getattr(first, name):
                 self.tell(
                     f"The owner's marker at {record.offset} says {name} {getattr(marker, name)!r}; "
@@ -158,6 +157,7 @@ class _Audit:
             place = self.reader.place
             self.partition.owner, self.partition.chain = place.owner, place.chain
             self.partition.encoding = marker.encoding
+            self.partition.number, self.partition.partitions = marker.partition, marker.partitions
 
     def void(self, record: Record, void: Void) -> None:
         """Void records of earlier owners are legal: they were stalled, and woke up too late."""
@@ -185,30 +185,31 @@ class _Audit:
             self.partition = None
             return
         self.pools[turn.command.pool] = None
-        said = self.compare(entry, turn)
-        if said is None:
+        if not self.is_its_own(entry, turn):
             self.partition = None
         elif self.partition is not None:
-            self.again(self.partition, entry, said, turn, record.body)
+            self.again(self.partition, entry, turn, record.body)
 
-    def compare(self, entry: Entry, turn: Turn) -> Said | None:
-        """The command, if the turn is its own."""
+    def is_its_own(self, entry: Entry, turn: Turn) -> bool:
+        """Whether the turn is the command's."""
+        if turn.command == REJECTED and not turn.events:  # of what is no command there is nothing to compare
+            return True
         try:
-            envelope, command = read_command(entry.body)
+            envelope, _ = read_command(entry.body)
         except BadCommand as bad:
             self.tell(f"Command {entry.position} has a turn but cannot be read: {bad}.")
-            return None
+            return False
         own = ref_of(envelope)
         if own != turn.command:
             for name in own.__struct_fields__:
                 was, is_now = getattr(turn.command, name), getattr(own, name)
                 if was != is_now:
                     self.tell(f"Command {entry.position} has {name} {is_now!r}, but its turn says {was!r}.")
-            return None
+            return False
         if turn.at != entry.at:
             self.tell(f"Command {entry.position} has log time {entry.at}, but its turn says {turn.at}.")
-            return None
-        return envelope, command
+            return False
+        return True
 
     # ---- the commands
 
@@ -242,15 +243,11 @@ class _Audit:
             marker = self.reader.marker
             if self.partition is None or marker is None or marker.engine != __version__:
                 continue
-            try:
-                said = read_command(entry.body)
-            except BadCommand:
-                continue  # never decided, and rightly so
-            self.again(self.partition, entry, said, None, b"")
+            self.again(self.partition, entry, None, b"")
 
     # ---- deciding again
 
-    def again(self, partition: Partition, entry: Entry, said: Said, turn: Turn | None, written: bytes) -> None:
+    def again(self, partition: Partition, entry: Entry, turn: Turn | None, written: bytes) -> None:
         """turn: what the log says came of the command, None where it was quiet."""
         marker = self.reader.marker
         own = marker is not None and marker.engine == __version__
@@ -259,12 +256,14 @@ class _Audit:
             self.folded += 1
             return
         self.redecided += 1
-        envelope, command = said
         try:
-            record = partition.decide(envelope, command, entry.position, entry.at).record
-            problem = "" if (record or b"") == written else difference(turn, record)
-        except BadCommand as bad:
-            problem = "" if turn is None else f"it is now refused at the door: {bad}"
+            made = partition.decide_entry(entry)
+            if (made.record or b"") == written:
+                problem = ""
+            elif made.problem is not None:
+                problem = f"it is now refused at the door: {made.problem}"
+            else:
+                problem = difference(turn, made.record)
         except Exception as error:  # whatever a fault of the engine raises is a finding here
             problem = f"the engine fails on it: {type(error).__name__}: {error}"
         if problem:

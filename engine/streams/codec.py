@@ -20,7 +20,8 @@ Encoding = Literal["json", "msgpack"]
 
 class Envelope(Struct, frozen=True, gc=False, forbid_unknown_fields=True, omit_defaults=True):
     """What every command travels in. (source, id) names it within its pool; actor: who asked, as the door has it;
-    time: the sender's clock, as information only."""
+    time: the sender's clock, as information only. answer: somebody waits to hear what became of it, so a turn is
+    written also where it says nothing."""
 
     id: Id
     source: Id
@@ -31,6 +32,7 @@ class Envelope(Struct, frozen=True, gc=False, forbid_unknown_fields=True, omit_d
     version: int = 1
     causation: Key = ""
     time: Key = ""
+    answer: bool = False
 
 
 class CloudEvent(Struct, frozen=True, gc=False, forbid_unknown_fields=True):

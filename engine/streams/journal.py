@@ -24,8 +24,8 @@ TimeKind = Literal["real", "simulated", "recorded"]
 
 class Marker(Struct, frozen=True):
     """Who takes the journal, and what the log is. Its offset is the owner's number. base: what is added to the offset
-    of a command to give its position; chain: what the first turn continues, in hex (other than zeros only in a
-    copy)."""
+    of a command to give its position; chain: what the first turn continues, in hex (other than zeros only where an
+    archive comes before it); journal_id, commands_id: which topics these are, where topics have ids."""
 
     worker: str
     log: str
@@ -35,8 +35,11 @@ class Marker(Struct, frozen=True):
     format: int = FORMAT
     encoding: Encoding = "json"
     base: int = 0
+    partition: int = 0
     partitions: int = 1
     chain: str = GENESIS.hex()
+    journal_id: str = ""
+    commands_id: str = ""
 
 
 class _MarkerRecord(Struct):
@@ -166,7 +169,9 @@ class Reader:
             assert len(chain) == len(GENESIS)
         except (ValueError, AssertionError):
             raise JournalBroken(f"journal offset {offset}: an owner's marker whose chain is none") from None
-        position = marker.base - 1 if first else self.place.position
+        position = self.place.position
+        if first and chain != GENESIS:  # what comes before the base is in the archive that this chain continues
+            position = marker.base - 1
         self.place = Place(offset, offset, position, chain)
         self.marker = marker
         self.first = self.first or marker

@@ -15,29 +15,38 @@ from engine.core.restore import Rows, restored, rows_of
 from engine.core.step import fold, next_due, repeated, step
 from engine.core.tables import Tables
 
-from .codec import BadCommand, Encoding, Envelope
+from .codec import BadCommand, Encoding, Envelope, read_command
 from .journal import FORMAT, GENESIS, Place, write_turn
+from .log import Entry
+from .topics import partition_of
 
 QUIET_MOST = 1000  # commands that may say nothing in a row before an empty turn is written,
 QUIET_MS = 600_000  # or this long, so that a restart is short and what the log still needs can be checked
 CHUNK = 2000  # rows of a snapshot's chunk: under the 900 kB that every log and broker takes
-EVENTS_MOST = 1 << 16  # of one turn; more is a fault of the engine
+EVENTS_MOST = 1 << 16  # of one turn; more is a fault of the engine,
+RECORD_MOST = 4 << 20  # and so are more bytes: the journal topic must take it
+REJECTED = CommandRef("", "waitline", "", "rejected")  # of the empty turn after a long stretch of what is no command
 
 
 class Decided(Struct, frozen=True, gc=False):
     """What became of a command. record: the turn as it goes into the journal, None where it said nothing; repeats: the
-    position of the command of the same source and id that was decided before."""
+    position of the command of the same source and id that was decided before; problem: why it is no command that could
+    be decided here."""
 
     record: bytes | None
     events: list[Event]
     repeats: int | None = None
+    problem: BadCommand | None = None
 
 
 class Partition:
     """Single writer. `owner` and `chain` are the journal's; `position` is of the last command decided or folded."""
 
-    def __init__(self, encoding: Encoding = "json") -> None:
+    def __init__(self, encoding: Encoding = "json", number: int = 0, partitions: int = 1) -> None:
+        """number, partitions: which partition this is, of how many; each pool belongs to one of them."""
         self.encoding: Encoding = encoding
+        self.number = number
+        self.partitions = partitions
         self.pools: dict[str, Tables] = {}
         self.owner = -1
         self.chain = GENESIS
@@ -59,26 +68,48 @@ class Partition:
             assert len(events) <= EVENTS_MOST, f"a turn of {len(events)} events"
             if pool not in self.pools:
                 self.pools[pool] = tables
-            return Decided(self._written(envelope, position, at, events), events)
+            return Decided(self._written(ref_of(envelope), position, at, events), events)
         self.quiet += 1
+        repeats = repeated(tables, source, id)
         record = None
-        if self.quiet >= QUIET_MOST or at - self.turn_at >= QUIET_MS:
-            record = self._written(envelope, position, at, events)
-        return Decided(record, events, repeated(tables, source, id))
+        if envelope.answer or self._long_quiet(at):
+            record = self._written(ref_of(envelope), position, at, events, repeats)
+        return Decided(record, events, repeats)
+
+    def decide_entry(self, entry: Entry, failed: str = "") -> Decided:
+        """A command as it stands in the log. What is none, or does not belong here, has a `problem` and changes nothing
+        but position and time. failed: why it cannot be decided: an earlier try has raised this."""
+        try:
+            envelope, command = read_command(entry.body)
+            if failed:
+                return self.fail(envelope, entry.position, entry.at, failed)
+            return self.decide(envelope, command, entry.position, entry.at)
+        except BadCommand as problem:
+            at = max(entry.at, self.at)
+            self.position, self.at = entry.position, at
+            self.quiet += 1
+            record = self._written(REJECTED, entry.position, at, []) if self._long_quiet(at) else None
+            return Decided(record, [], problem=problem)
+
+    def _long_quiet(self, at: int) -> bool:
+        return self.quiet >= QUIET_MOST or at - self.turn_at >= QUIET_MS
 
     def fail(self, envelope: Envelope, position: int, at: int, error: str) -> Decided:
         """The turn of a command on which `decide` raised."""
         events: list[Event] = [CommandFailed(envelope.type, error[:500])]
         self.position, self.at = position, max(at, self.at)
-        record = self._written(envelope, position, self.at, events)
+        record = self._written(ref_of(envelope), position, self.at, events)
         tables = self.pools.get(envelope.pool)
         if tables is not None:
             fold(tables, Turn(position, self.at, ref_of(envelope), events))  # type: ignore[arg-type]
         return Decided(record, events)
 
-    def _written(self, envelope: Envelope, position: int, at: int, events: list[Event]) -> bytes:
-        turn = Turn(position, at, ref_of(envelope), events)  # type: ignore[arg-type]
+    def _written(
+        self, command: CommandRef, position: int, at: int, events: list[Event], repeats: int | None = None
+    ) -> bytes:
+        turn = Turn(position, at, command, events, repeats)  # type: ignore[arg-type]
         record, self.chain = write_turn(self.owner, self.chain, turn, self.encoding)
+        assert len(record) <= RECORD_MOST, f"a turn of {len(record)} bytes"
         self.quiet, self.turn_at = 0, at
         return record
 
@@ -94,6 +125,10 @@ class Partition:
         self.quiet, self.turn_at = 0, turn.at
 
     def opened(self, pool: str, command: Command) -> Tables:
+        if self.partitions > 1:
+            belongs = partition_of(pool, self.partitions)
+            if belongs != self.number:
+                raise BadCommand("pool", f"{pool[:64]!r} belongs to partition {belongs}; this is {self.number}")
         if type(command) is PublishRules and command.rules.pool == pool:
             return Tables()
         raise BadCommand("pool", f"there is no pool {pool[:64]!r}")

@@ -4,6 +4,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
+from engine import __version__
 from engine.core import messages as m
 from engine.embedded import Embedded
 from engine.streams.audit import PROBLEMS_MOST, verify
@@ -52,7 +53,7 @@ def test_a_log_that_nobody_has_touched_is_whole(log):
     assert (found.commands, found.turns, found.quiet, found.markers, found.voids) == (6, 5, 1, 1, 0)
     assert (found.first_position, found.last_position) == (0, 5)
     assert (found.first_at, found.last_at) == (MONDAY, MONDAY + 9000)
-    assert (found.log, found.time, found.pools, found.engines) == ("log-1", "simulated", ["desk"], ["0.1.0"])
+    assert (found.log, found.time, found.pools, found.engines) == ("log-1", "simulated", ["desk"], [__version__])
     assert (found.redecided, found.folded) == (6, 0)
 
 
@@ -158,7 +159,9 @@ def test_a_journal_that_cannot_be_read_on_is_named(log):
     records = list(log.journal())
     newer = Record(len(records), None, write_marker(marker(MONDAY, format=99)))
     told = problems(copied(log, records=[*records, newer]))
-    assert told[0].startswith("The journal cannot be read on: journal offset 6: written by engine 0.1.0 in format 99")
+    assert told[0].startswith(
+        f"The journal cannot be read on: journal offset 6: written by engine {__version__} in format 99"
+    )
     assert any("a turn before any owner's marker" in each for each in problems(copied(log, records=records[1:])))
 
 
@@ -238,7 +241,7 @@ def test_the_next_version_goes_on_from_what_the_one_before_it_decided():
     offset = log.ends()[1]
     log.append(offset, [], [Record(offset, None, write_marker(marker(9_000)))])
     found = verify(log, redecide=True)
-    assert found.sound and found.engines == ["0.0.9", "0.1.0"]
+    assert found.sound and found.engines == ["0.0.9", __version__]
 
 
 def test_a_command_on_which_the_engine_failed_is_folded():

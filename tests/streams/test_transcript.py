@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine import __version__
 from engine.core import messages as m
 from engine.core.rules import hash_of
 from engine.streams.journal import Reader, write_marker
@@ -168,7 +169,7 @@ def test_a_log_is_shown_with_times_of_day_in_the_zone_of_its_rules():
     assert lines[:3] == [
         "# Times of day in Asia/Shanghai",
         "# Monday 2026-11-23, UTC+08:00",
-        "18:00:00.000 * marker owner=0 worker=test engine=0.1.0 format=1 time=simulated log=log-1",
+        f"18:00:00.000 * marker owner=0 worker=test engine={__version__} format=1 time=simulated log=log-1",
     ]
     assert lines[3] == "# Pool desk, where no other is named"
     assert "18:00:03.000 > route-contact contact_id=c1 channel=call queue_id=sales @pbx/1 #2" in lines
