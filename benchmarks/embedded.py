@@ -8,18 +8,21 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from engine.core.restore import rows_of
 from engine.embedded import Embedded, spare_the_collector
 from engine.streams.codec import read_command
 from engine.streams.sqlite_log import SqliteLog
 
-from .world import Traffic, World
+from .world import POOL, Traffic, World
 
 WAITING, COMMANDS, GROUP = 10_000, 100_000, 500
 
 
 def measure(say: Callable[[str], None]) -> dict[str, float | int | str]:
-    traffic = Traffic(World())
-    fill, log = list(traffic.fill(WAITING)), list(traffic.go_on(COMMANDS))
+    traffic = Traffic(World(), GROUP)
+    fill = list(traffic.fill(WAITING))
+    fill += traffic.go_on(-len(fill) % GROUP)
+    log = list(traffic.go_on(COMMANDS))
     now = 0
     with tempfile.TemporaryDirectory() as folder:
         host = Embedded(
@@ -35,6 +38,7 @@ def measure(say: Callable[[str], None]) -> dict[str, float | int | str]:
             now = log[i][0]
             host.submit([(*read_command(body), body) for _, body in log[i : i + GROUP]])
         spent = time.perf_counter() - started
+        assert rows_of(host.partition.pools[POOL]) == rows_of(traffic.tables), "the log did what it was made for"
         entries = list(host.log.commands(began[0]))
         records = list(host.log.journal(began[1]))
         host.log.close()

@@ -72,13 +72,16 @@ class World:
 
 
 class Traffic:
-    """What people ask, as a log: `fill` brings contacts and agents, `go_on` lets them live."""
+    """What people ask, as a log: `fill` brings contacts and agents, `go_on` lets them live. group: so many commands in
+    a row have one log time, that of the first, as those do that a host commits together."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, group: int = 1) -> None:
         self.world = world
         self.tables = Tables()
         self.position = 0
-        self.at = START
+        self.group = group
+        self.at = START  # the log's time
+        self._clock = START  # of those who ask
         self._coming: list[tuple[int, int, m.Command]] = []
         self._number = itertools.count()
         self._waiting: list[str] = []
@@ -97,14 +100,16 @@ class Traffic:
     def go_on(self, commands: int) -> Iterator[Timed]:
         for _ in range(commands):
             due = next_due(self.tables)
-            if not self._coming or due <= self._coming[0][0]:
-                yield self._do(m.Tick(), max(0, due - self.at))
+            if not self._coming or due <= (self.at if self.position % self.group else self._coming[0][0]):
+                yield self._do(m.Tick(), max(0, due - self._clock))
             else:
                 at, _, command = heapq.heappop(self._coming)
-                yield self._do(command, max(0, at - self.at))
+                yield self._do(command, max(0, at - self._clock))
 
     def _do(self, command: m.Command, after_ms: int) -> Timed:
-        self.at += after_ms
+        self._clock += after_ms
+        if self.position % self.group == 0:
+            self.at = self._clock
         own = type(command) is m.Tick
         source = "waitline" if own else f"pbx-{self.position % 7}"
         envelope = envelope_of(command, f"{self.position:x}", source, POOL)
