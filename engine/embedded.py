@@ -32,7 +32,7 @@ from engine.streams.journal import (
     write_marker,
 )
 from engine.streams.log import Entry, Log, LogForeign, LogProblem, Record, Snapshot
-from engine.streams.partition import Decided, Partition, ref_of, tick_for
+from engine.streams.partition import Decided, Partition, tick_for
 
 SNAPSHOT_TURNS = 50_000  # a restart folds at most about so many turns: less than half a second
 TAIL = 1_000  # turns before the snapshot whose chain is checked at every start
@@ -125,21 +125,17 @@ class Embedded:
                 raise
             self._position += len(entries)
             self._offset += len(records)
-        turns: list[Turn] = []
         outcomes = []
-        for (envelope, _, _), (position, made) in zip(asked, decided, strict=True):
+        for position, made in decided:
             if isinstance(made, BadCommand):
                 outcomes.append(Outcome(-1, self.partition.at, "refused", [], problem=made))
-                continue
-            if made.record is not None:
-                turns.append(Turn(position, entries[position - entries[0].position].at, ref_of(envelope), made.events))  # type: ignore[arg-type]
-            outcomes.append(self._outcome(position, made))
+            else:
+                outcomes.append(self._outcome(position, made))
         if records:
             last = records[-1]
             assert last.position is not None
             self.place = Place(last.offset, self.partition.owner, last.position, self.partition.chain)
-        if turns:
-            self._show(turns)
+            self._show([made.turn for _, made in decided if isinstance(made, Decided) and made.turn is not None])
         return outcomes
 
     def _decide(
@@ -377,7 +373,8 @@ class Embedded:
                 return self._adopt({**failed, entry.position: f"{type(error).__name__}: {error}"})
             if made.record is not None:
                 records.append(Record(self._offset + len(records), entry.position, made.record))
-                turns.append(read_turn(made.record))
+                assert made.turn is not None
+                turns.append(made.turn)
         if records:  # an engine that finds something to say where the former found nothing
             self.log.append(self._offset, [], records)
             self._offset += len(records)

@@ -29,14 +29,15 @@ REJECTED = CommandRef("", "waitline", "", "rejected")  # of the empty turn after
 
 
 class Decided(Struct, frozen=True, gc=False):
-    """What became of a command. record: the turn as it goes into the journal, None where it said nothing; repeats: the
-    position of the command of the same source and id that was decided before; problem: why it is no command that could
-    be decided here."""
+    """What became of a command. record: `turn` as it goes into the journal, both None where it said nothing; repeats:
+    the position of the command of the same source and id that was decided before; problem: why it is no command that
+    could be decided here."""
 
     record: bytes | None
     events: list[Event]
     repeats: int | None = None
     problem: BadCommand | None = None
+    turn: Turn | None = None
 
 
 class Partition:
@@ -68,13 +69,12 @@ class Partition:
             assert len(events) <= EVENTS_MOST, f"a turn of {len(events)} events"
             if pool not in self.pools:
                 self.pools[pool] = tables
-            return Decided(self._written(ref_of(envelope), position, at, events), events)
+            return self._written(ref_of(envelope), position, at, events)
         self.quiet += 1
         repeats = repeated(tables, source, id)
-        record = None
         if envelope.answer or self._long_quiet(at):
-            record = self._written(ref_of(envelope), position, at, events, repeats)
-        return Decided(record, events, repeats)
+            return self._written(ref_of(envelope), position, at, events, repeats)
+        return Decided(None, events, repeats)
 
     def decide_entry(self, entry: Entry, failed: str = "") -> Decided:
         """A command as it stands in the log. What is none, or does not belong here, has a `problem` and changes nothing
@@ -88,8 +88,8 @@ class Partition:
             at = max(entry.at, self.at)
             self.position, self.at = entry.position, at
             self.quiet += 1
-            record = self._written(REJECTED, entry.position, at, []) if self._long_quiet(at) else None
-            return Decided(record, [], problem=problem)
+            made = self._written(REJECTED, entry.position, at, []) if self._long_quiet(at) else Decided(None, [])
+            return replace(made, problem=problem)
 
     def _long_quiet(self, at: int) -> bool:
         return self.quiet >= QUIET_MOST or at - self.turn_at >= QUIET_MS
@@ -98,20 +98,21 @@ class Partition:
         """The turn of a command on which `decide` raised."""
         events: list[Event] = [CommandFailed(envelope.type, error[:500])]
         self.position, self.at = position, max(at, self.at)
-        record = self._written(ref_of(envelope), position, self.at, events)
+        made = self._written(ref_of(envelope), position, self.at, events)
         tables = self.pools.get(envelope.pool)
         if tables is not None:
-            fold(tables, Turn(position, self.at, ref_of(envelope), events))  # type: ignore[arg-type]
-        return Decided(record, events)
+            assert made.turn is not None
+            fold(tables, made.turn)
+        return made
 
     def _written(
         self, command: CommandRef, position: int, at: int, events: list[Event], repeats: int | None = None
-    ) -> bytes:
+    ) -> Decided:
         turn = Turn(position, at, command, events, repeats)  # type: ignore[arg-type]
         record, self.chain = write_turn(self.owner, self.chain, turn, self.encoding)
         assert len(record) <= RECORD_MOST, f"a turn of {len(record)} bytes"
         self.quiet, self.turn_at = 0, at
-        return record
+        return Decided(record, events, repeats, turn=turn)
 
     def fold(self, turn: Turn, place: Place) -> None:
         """An accepted turn."""
