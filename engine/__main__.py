@@ -9,6 +9,7 @@ PLACES = {
     "serve": ("engine.commands_serve", "serve_command"),
     "check": ("engine.commands_check", "check_command"),
     "log": ("engine.commands_log", "log_command"),
+    "kafka": ("engine.commands_kafka", "kafka_command"),
     "route-log": ("engine.planning.commands", "route_log_command"),
 }
 

@@ -24,6 +24,7 @@ from engine.streams.codec import BadCommand, Envelope, read_command
 from engine.streams.journal import GENESIS, Marker, Reader, read_turn, write_marker, write_turn
 from engine.streams.log import Record
 from engine.streams.partition import Partition
+from engine.streams.topics import murmur2, partition_of
 from engine.streams.transcript import Told, parse, retold, tell
 
 from .refusals import BAD, REFUSED, ROUTE
@@ -56,6 +57,7 @@ def files() -> dict[Path, str]:
     day = parse((HERE / "day.txt").read_text(encoding="utf-8"))
     told = list(tell(day, zero=ZERO))
     made: dict[str, str] = {"day.txt": retold(day), "glossary.md": glossary()}
+    made["partition-vectors.json"] = pretty(partition_vectors())
     made |= {f"commands/{name}.json": pretty(command_schema(name)) for name in m.COMMANDS}
     made |= {f"events/{name}.json": pretty(event_schema(name)) for name in m.EVENTS}
     made |= {"journal/marker.json": pretty(marker_schema()), "journal/turn.json": pretty(turn_schema())}
@@ -66,6 +68,26 @@ def files() -> dict[Path, str]:
 
 def pretty(document: Any) -> str:
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def partition_vectors() -> dict[str, Any]:
+    """For those who choose the partition of a command in another language, or wish to check that their client does."""
+    pools = ["a", "ab", "abc", "shop", "desk", "0", "sales.eu-west_1", "Sales", "a pool with spaces", "客服中心",
+             "上海-售后", "zürich", "☎", "\U0001f4de", "long-" * 40]  # fmt: skip
+    return {
+        "what": "partition = (murmur2(UTF-8 of the pool's id) & 0x7fffffff) % partitions; the hash is Kafka's own "
+        "(seed 0x9747b28c), here as an unsigned number. A record whose key is the pool's id is put there by Java "
+        "clients, kafkajs and aiokafka by themselves, by librdkafka with partitioner=murmur2_random. No id is empty.",
+        "pools": [
+            {
+                "pool": pool,
+                "utf8": pool.encode().hex(),
+                "murmur2": murmur2(pool.encode()),
+                "partition_of": {str(n): partition_of(pool, n) for n in (1, 2, 3, 4, 6, 12, 16, 50, 128, 1000)},
+            }
+            for pool in pools
+        ],
+    }
 
 
 # ---- schemas

@@ -5,13 +5,16 @@ from pathlib import Path
 
 import pytest
 
+from tests.kafka.brokers import broker, brokers, can_run_kafka, topics  # noqa: F401 (fixtures, for every folder)
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 CHROMIUM = Path("/usr/bin/chromium")
 
-# A marker -> what must be there, and how it comes there.
+# A marker -> whether what it needs is there, and how it comes there.
 NEEDS = {
-    "needs_shared": (SHARED, "the folder shared/ is not beside the repository"),
-    "browser": (CHROMIUM, "there is no /usr/bin/chromium: scripts/need-chromium installs it"),
+    "needs_shared": (SHARED.exists, "the folder shared/ is not beside the repository"),
+    "browser": (CHROMIUM.exists, "there is no /usr/bin/chromium: scripts/need-chromium installs it"),
+    "broker": (can_run_kafka, "there is no Java 17, or no jars of Kafka: scripts/need-kafka fetches them"),
 }
 
 
@@ -34,13 +37,16 @@ def shared() -> Path:
 @pytest.hookimpl(tryfirst=True)  # before -m chooses by marker
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if "shared" in getattr(item, "fixturenames", ()):
+        fixtures = getattr(item, "fixturenames", ())
+        if "shared" in fixtures:
             item.add_marker("needs_shared")
+        if not {"broker", "brokers", "topics"}.isdisjoint(fixtures):
+            item.add_marker("broker")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    for marker, (path, reason) in NEEDS.items():
-        if item.get_closest_marker(marker) and not path.exists():
+    for marker, (is_there, reason) in NEEDS.items():
+        if item.get_closest_marker(marker) and not is_there():
             if os.environ.get("CI") == "true":  # CI has everything: skipped there is skipped for ever
                 pytest.fail(reason, pytrace=False)
             pytest.skip(reason)

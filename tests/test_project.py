@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import sys
 import tomllib
 import zipfile
 from pathlib import Path
@@ -86,3 +87,13 @@ def test_the_wheel_carries_every_file_of_the_engine(tmp_path):
         carried = set(archive.namelist())
     files = (path for path in (ROOT / "engine").rglob("*") if path.is_file() and "__pycache__" not in path.parts)
     assert {path.relative_to(ROOT).as_posix() for path in files} <= carried
+
+
+@pytest.mark.parametrize("asked", [["--help"], ["serve", "--help"], ["kafka", "--help"]])
+def test_no_kafka_client_is_loaded_where_none_is_used(asked):
+    run = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "engine", *asked], capture_output=True, text=True, check=True
+    )
+    loaded = set(re.findall(r"\| +([\w.]+)$", run.stderr, re.MULTILINE))
+    assert "click" in loaded
+    assert loaded & {"aiokafka", "faust", "mode"} == set()
