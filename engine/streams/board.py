@@ -303,6 +303,7 @@ class Board:
     def __init__(
         self, pool: str, partition: int = 0, *, finished_ms: int = FINISHED_MS, finished_most: int = FINISHED_MOST
     ) -> None:
+        self.on_forgotten: Callable[[str], None] = _nobody_asks  # called with the id of each contact it no longer keeps
         assert finished_most >= 1, "a wrap-up needs the contact that has just finished"
         self.pool = pool
         self.partition = partition
@@ -458,6 +459,17 @@ class Board:
             contact.agent_id,
             contact.attributes,
         )
+
+    def contact_row(self, contact_id: str) -> Contact | None:
+        """As it is kept: an open contact, or a finished one that has not been forgotten."""
+        return self._open.get(contact_id) or self._finished.get(contact_id)
+
+    def agent_row(self, agent_id: str) -> Agent | None:
+        """As it is kept; None: not signed in."""
+        return self._agents.get(agent_id)
+
+    def agent_ids(self) -> list[str]:
+        return list(self._agents)
 
     def contacts_of(self, source: str, at: int, *, open_only: bool = True) -> list[ContactView]:
         """The contacts that a source brought, in order of arrival: open ones, or also finished ones still kept."""
@@ -616,6 +628,7 @@ class Board:
     def _forget(self, contact: Contact) -> None:
         del self._finished[contact.contact_id]
         drop(self._finished_of, contact.source, contact.contact_id)
+        self.on_forgotten(contact.contact_id)
 
 
 # ---- one function per event
@@ -892,6 +905,10 @@ def day_of(at: int, zone: tzinfo) -> tuple[str, int]:
     following: date = today + timedelta(days=1)
     begins = datetime(following.year, following.month, following.day, tzinfo=zone)
     return today.isoformat(), int(begins.timestamp()) * 1000
+
+
+def _nobody_asks(_contact_id: str) -> None:
+    pass
 
 
 def drop(index: dict[str, dict[str, None]], source: str, contact_id: str) -> None:

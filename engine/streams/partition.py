@@ -1,7 +1,6 @@
 """The pools of one partition, host-independent: a command in, a turn record out; a turn record in, the same rows."""
 
 from collections.abc import Callable, Iterable, Iterator
-from hashlib import sha256
 from typing import Any
 
 import msgspec
@@ -18,6 +17,7 @@ from engine.core.tables import Tables
 from .codec import BadCommand, Encoding, Envelope, read_command
 from .journal import FORMAT, GENESIS, Place, write_turn
 from .log import Entry
+from .seal import sealed, unsealed
 from .topics import partition_of
 
 QUIET_MOST = 1000  # commands that may say nothing in a row before an empty turn is written,
@@ -152,7 +152,7 @@ class Partition:
             heads = {pool: replace(rows, **{table: [] for table in _ROWS}) for pool, rows in pools.items()}
             counts = {pool: {table: len(getattr(rows, table)) for table in _ROWS} for pool, rows in pools.items()}
             manifest = Manifest(place, at, heads, counts, projections, __version__, FORMAT)
-            return _sealed(msgspec.msgpack.encode(manifest)), _chunks(pools)
+            return sealed(msgspec.msgpack.encode(manifest)), _chunks(pools)
 
         return encoded
 
@@ -162,12 +162,12 @@ class Partition:
     ) -> "tuple[Partition, Place, bytes]":
         """(the partition, where it stands, the projections' bytes). ValueError: not a snapshot of this engine."""
         try:
-            said = _manifest(_unsealed(manifest))
+            said = _manifest(unsealed(manifest))
             if (said.engine, said.format) != (__version__, FORMAT):
                 raise ValueError(f"made by engine {said.engine}")
             gathered: dict[str, dict[str, list[Any]]] = {pool: {table: [] for table in _ROWS} for pool in said.pools}
             for chunk in chunks:
-                part = _part(_unsealed(chunk))
+                part = _part(unsealed(chunk))
                 gathered[part.pool][part.table].extend(_ROWS[part.table].decode(part.rows))
         except (msgspec.MsgspecError, KeyError) as error:
             raise ValueError(f"cannot be read: {error}") from None
@@ -214,19 +214,7 @@ def _chunks(pools: dict[str, Rows]) -> Iterator[bytes]:
             found = getattr(rows, table)
             for start in range(0, len(found), CHUNK):
                 part = _Part(pool, table, msgspec.msgpack.encode(found[start : start + CHUNK]))
-                yield _sealed(msgspec.msgpack.encode(part))
-
-
-def _sealed(body: bytes) -> bytes:
-    return sha256(body).digest() + body
-
-
-def _unsealed(sealed: bytes) -> bytes:
-    """ValueError: a byte has changed."""
-    body = sealed[32:]
-    if sha256(body).digest() != sealed[:32]:
-        raise ValueError("has been changed")
-    return body
+                yield sealed(msgspec.msgpack.encode(part))
 
 
 def ref_of(envelope: Envelope) -> CommandRef:

@@ -1,16 +1,15 @@
 """What the door says: the shapes of its answers, and their bytes."""
 
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-import orjson
 from msgspec import Struct
 from starlette.responses import Response
 
 from engine.core.messages import CommandFailed, CommandRefused, Event
 from engine.embedded import Outcome, status_of
+from engine.streams.cloud_events import structured
 from engine.streams.codec import BadCommand
 
 from .words import Language, refusal
@@ -83,18 +82,4 @@ def events_of(position: int, events: Iterable[Event]) -> Iterator[dict[str, Any]
 
 def cloud_event(pool: str, position: int, ordinal: int, at: int, event: dict[str, Any]) -> bytes:
     """One accepted event as a CloudEvent in structured JSON. `event` is as it stands in the turn."""
-    kind = event.pop("type")
-    return orjson.dumps(
-        {
-            "specversion": "1.0",
-            "id": f"{PARTITION}/{position}/{ordinal}",
-            "source": f"/waitline/{pool}",
-            "type": f"waitline.{kind}",
-            "time": datetime.fromtimestamp(at / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-            "datacontenttype": "application/json",
-            "pool": pool,
-            "position": position,
-            "at": at,
-            "data": event,
-        }
-    )
+    return structured(PARTITION, pool, position, ordinal, at, event)
