@@ -13,10 +13,11 @@ from pathlib import Path
 
 from engine.core import messages as m
 from engine.core.rules import Queue, Rules
-from engine.embedded import Asked, Embedded
+from engine.embedded import Embedded
+from engine.live import Live
 from engine.streams.codec import envelope_of, read_command, write_command
+from engine.streams.host import Asked
 from engine.streams.sqlite_log import SqliteLog
-from engine.web.live import Live
 
 RATE, SECONDS, WARM_S, AGENTS = 1_000, 12, 2, 500
 POOL = "bench"

@@ -22,16 +22,17 @@ from engine.core.deadlines import NONE
 from engine.core.messages import CommandRefused, Turn
 from engine.core.rules import Rules
 from engine.embedded import Embedded, spare_the_collector
+from engine.live import Live
 from engine.logs import set_up_logs
 from engine.planning.day import Day, still_there
 from engine.streams.codec import envelope_of, write_command
+from engine.streams.host import Host
 from engine.streams.journal import TimeKind
 from engine.streams.log import LogProblem
 from engine.streams.mistakes import Lang, render
 from engine.streams.rules_file import read_pools
 from engine.streams.sqlite_log import SqliteLog
 from engine.web.door import LOOPBACK, app
-from engine.web.live import Live
 
 log_ = structlog.get_logger("waitline.serve")
 HERE = Path(__file__).parent
@@ -287,7 +288,7 @@ def _fail(said: str) -> NoReturn:
 
 
 async def _serve(
-    live: Live,
+    live: Host,
     host: str,
     port: int,
     token: str,
@@ -310,7 +311,7 @@ async def _serve(
             await asyncio.sleep(0.01)
         at_port = listener.getsockname()[1]
         name = f"[{host}]" if ":" in host else host
-        log_.info("serving", url=f"http://{name}:{at_port}/", position=live.host.position)
+        log_.info("serving", url=f"http://{name}:{at_port}/", positions=[each.position for each in live.standings()])
         if announce:
             await announce(at_port)
         while not server.should_exit and not any(task.done() for task in running):

@@ -7,19 +7,18 @@ writing a snapshot's bytes, which may be done by another.
 import gc
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import Literal
 
 import msgspec
 import structlog
-from msgspec import Struct
 
 from engine.core.deadlines import NONE
-from engine.core.messages import Command, CommandFailed, CommandRefused, Event, PublishRules, Turn
+from engine.core.messages import Command, PublishRules, Turn
 from engine.core.rules import Rules
 from engine.core.step import next_due
 from engine.streams.board import Board
 from engine.streams.board import Rows as BoardRows
-from engine.streams.codec import BadCommand, Encoding, Envelope, envelope_of, write_command
+from engine.streams.codec import BadCommand, Encoding, envelope_of, write_command
+from engine.streams.host import Asked, Outcome, status_of
 from engine.streams.journal import (
     JournalBroken,
     Marker,
@@ -41,23 +40,6 @@ TICK_AGAIN_MS = 10_000  # after a tick that brought nothing about: a fault of th
 
 log_ = structlog.get_logger("waitline.embedded")
 _board_rows = msgspec.msgpack.Decoder(dict[str, BoardRows])
-
-Asked = tuple[Envelope, Command, bytes]  # and the bytes that the log will hold
-
-
-class Outcome(Struct, frozen=True):
-    """What became of a command. position: in the log, -1 where it was refused at the door (an unknown pool).
-
-    status: accepted; refused (events hold the reason); repeated (it was decided before, at position `first`, and events
-    are those of then); unchanged (all is so already); failed (the engine's own fault; set aside).
-    """
-
-    position: int
-    at: int
-    status: Literal["accepted", "refused", "repeated", "unchanged", "failed"]
-    events: list[Event]
-    first: int | None = None
-    problem: BadCommand | None = None
 
 
 class Embedded:
@@ -81,7 +63,7 @@ class Embedded:
         self.clock = clock
         self.listeners: list[Callable[[list[Turn]], None]] = []  # called with each commit's turns, once durable
         self.snapshot_turns = snapshot_turns
-        self._worker = worker
+        self.worker = worker
         self._reader = Reader()
         self.partition = Partition()
         self.boards: dict[str, Board] = {}
@@ -213,9 +195,6 @@ class Embedded:
         return self.submit([(envelope, tick, write_command(envelope))])[0]
 
     # ---- who looks on
-
-    def board(self, pool: str) -> Board | None:
-        return self.boards.get(pool)
 
     @property
     def position(self) -> int:
@@ -349,7 +328,7 @@ class Embedded:
         """This process becomes the owner of the journal. What the log holds after the last turn said nothing, and is
         decided again."""
         at = max(self.clock(), self.log.last_at())
-        marker = Marker(self._worker, self.name, self.time, at, encoding=self.encoding)
+        marker = Marker(self.worker, self.name, self.time, at, encoding=self.encoding)
         record = Record(self._offset, None, write_marker(marker))
         self._reader.read(record)
         self.log.append(self._offset, [], [record])
@@ -380,14 +359,6 @@ class Embedded:
             self._offset += len(records)
             self.place = Place(records[-1].offset, partition.owner, turns[-1].position, partition.chain)
             self._show(turns)
-
-
-def status_of(events: Sequence[Event]) -> Literal["accepted", "refused", "unchanged", "failed"]:
-    """What became of a command that had these events."""
-    if not events:
-        return "unchanged"
-    kind = type(events[0])
-    return "refused" if kind is CommandRefused else "failed" if kind is CommandFailed else "accepted"
 
 
 class _Poison(Exception):

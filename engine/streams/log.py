@@ -50,6 +50,11 @@ class LogFull(LogProblem):
     """No room to write. Nothing of what was asked has been written."""
 
 
+class LogUnsure(LogProblem):
+    """What was asked may have been written, or some of it, or may yet be: nobody knows. Repeating it under the same ids
+    is harmless."""
+
+
 class LogMoved(LogProblem):
     """Somebody else has written since: whoever meets this owns the log no more."""
 

@@ -8,13 +8,10 @@ from msgspec import Struct
 from starlette.responses import Response
 
 from engine.core.messages import CommandFailed, CommandRefused, Event
-from engine.embedded import Outcome, status_of
-from engine.streams.cloud_events import structured
 from engine.streams.codec import BadCommand
+from engine.streams.host import Outcome, status_of
 
-from .words import Language, refusal
-
-PARTITION = 0  # the embedded host has one
+from .words import Language, refusal, say
 
 
 class First(Struct, frozen=True, omit_defaults=True):
@@ -27,11 +24,13 @@ class First(Struct, frozen=True, omit_defaults=True):
 
 class Result(Struct, frozen=True, omit_defaults=True):
     """What became of one command. status: accepted, refused (by the rules of the pool; it is in the log), rejected (not
-    a command this door takes; it is not in the log), repeated, unchanged, failed."""
+    a command that is taken; without a position it is not in the log), repeated, unchanged, failed, logged (it is in the
+    log, and not decided yet). position: in the log of its partition."""
 
     status: str
     position: int | None = None
     at: int | None = None
+    partition: int = 0
     reason: str = ""
     field: str = ""
     message: str = ""
@@ -63,23 +62,24 @@ def result_of(outcome: Outcome, language: Language, with_events: bool) -> Result
         reason, message = head.reason, refusal(head.reason, head.subject, head.seen, language)
     elif isinstance(head, CommandFailed):
         reason, message = "engine-fault", head.error
-    position = outcome.position
+    elif outcome.status == "rejected":
+        reason, message = "bad-command", say(language, "answer.rejected")
+    elif outcome.status == "logged" and with_events:  # it was waited for
+        message = say(language, "answer.logged")
+    position, partition = outcome.position, outcome.partition
     if outcome.first is not None:
         first = First(outcome.first, status_of(outcome.events), reason)
         position = outcome.first
-    events = list(events_of(position, outcome.events)) if with_events else None
-    return Result(outcome.status, outcome.position, outcome.at, reason, "", message, first, events)
+    decided = outcome.status not in ("logged", "rejected")
+    events = list(events_of(partition, position, outcome.events)) if with_events and decided else None
+    at = outcome.at if decided else None
+    return Result(outcome.status, outcome.position, at, partition, reason, "", message, first, events)
 
 
 def rejected(bad: BadCommand, reason: str = "bad-command") -> Result:
     return Result("rejected", reason=reason, field=bad.field, message=str(bad))
 
 
-def events_of(position: int, events: Iterable[Event]) -> Iterator[dict[str, Any]]:
+def events_of(partition: int, position: int, events: Iterable[Event]) -> Iterator[dict[str, Any]]:
     for ordinal, event in enumerate(events):
-        yield {"id": f"{PARTITION}/{position}/{ordinal}", **msgspec.to_builtins(event)}
-
-
-def cloud_event(pool: str, position: int, ordinal: int, at: int, event: dict[str, Any]) -> bytes:
-    """One accepted event as a CloudEvent in structured JSON. `event` is as it stands in the turn."""
-    return structured(PARTITION, pool, position, ordinal, at, event)
+        yield {"id": f"{partition}/{position}/{ordinal}", **msgspec.to_builtins(event)}

@@ -18,13 +18,12 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from engine.core.messages import EVENTS, INTERNAL
-from engine.embedded import Asked
 from engine.streams.board import Board
 from engine.streams.codec import BadCommand, read_command, write_command
-from engine.streams.log import LogFull, LogProblem
+from engine.streams.host import Asked, Host
+from engine.streams.log import LogFull, LogProblem, LogUnsure
 
 from .answers import JSON, Result, problem, rejected, result_of
-from .live import Live
 from .openapi import document
 from .streams import BadPlace, events, place_of, views
 from .words import Language, language_of, told
@@ -42,10 +41,10 @@ PORT = re.compile(r":\d+$")
 _list = msgspec.json.Decoder(list[Raw]).decode
 
 
-def app(live: Live, token: str = "", started: Callable[[], Awaitable[None]] | None = None) -> ASGIApp:
+def app(host: Host, token: str = "", started: Callable[[], Awaitable[None]] | None = None) -> ASGIApp:
     """The whole door. token: every call needs it, but for the empty page itself; without one only loopback names are
     answered."""
-    door = Door(live)
+    door = Door(host)
     static = files("engine.web") / "static"
     routes = [
         Route("/v1/commands", door.commands, methods=["POST"]),
@@ -64,7 +63,8 @@ def app(live: Live, token: str = "", started: Callable[[], Awaitable[None]] | No
         Route("/", door.page),
         Mount("/static", StaticFiles(directory=str(static))),
     ]
-    return Gate(Starlette(routes=routes, exception_handlers={HTTPException: said, Exception: fault}), token)
+    handlers: Any = {HTTPException: said, LogProblem: troubled, Exception: fault}
+    return Gate(Starlette(routes=routes, exception_handlers=handlers), token)
 
 
 class NoPool(HTTPException):
@@ -129,8 +129,8 @@ BEARER = {"WWW-Authenticate": "Bearer"}
 class Door:
     """The handlers. Every answer about a pool says the position and the log time it stands at."""
 
-    def __init__(self, live: Live) -> None:
-        self.live = live
+    def __init__(self, host: Host) -> None:
+        self.host = host
         self._views: dict[tuple[str, Language], tuple[int, int, bytes]] = {}
 
     # ---- commands
@@ -165,14 +165,14 @@ class Door:
             except BadCommand as bad:
                 results.append(rejected(bad))
         try:
-            outcomes = iter(await self.live.submit(asked) if asked else [])
+            outcomes = iter(await self.host.submit(asked, bool(wait)) if asked else [])
         except LogProblem as trouble:
-            status = 507 if isinstance(trouble, LogFull) else 503
-            return problem(status, code_of(trouble), str(trouble), **{"Retry-After": "5"})
+            return trouble_of(trouble)
         told = [result_of(next(outcomes), language, bool(wait)) if result is None else result for result in results]
         if batch:
             return JSON(told)
-        status = 200 if told[0].status != "rejected" else 404 if told[0].reason == "unknown-pool" else 400
+        taken = told[0].status != "rejected" or told[0].position is not None
+        status = 200 if taken else 404 if told[0].reason == "unknown-pool" else 400
         return JSON(told[0], status)
 
     def _admitted(self, body: bytes) -> Asked:
@@ -206,7 +206,7 @@ class Door:
         pool = query.get("pool", "")
         if not pool:
             return problem(400, "bad-query", "Say of which pool: ?pool=…", "pool")
-        self._board(pool)
+        await self._board(pool)
         kind, contact, queue = query.get("type"), query.get("contact"), query.get("queue")
         if kind is not None and kind.removeprefix("waitline.") not in EVENTS:
             return problem(400, "bad-query", f"There is no event {kind[:64]!r}.", "type")
@@ -215,16 +215,19 @@ class Door:
         start = query.get("from", "now")
         if start not in ("start", "now"):
             return problem(400, "bad-query", "from can be `start` or `now`.", "from")
+        partition = self.host.partition_of(pool)
         if last:
             try:
-                after = place_of(last)
+                after = place_of(last, partition)
             except BadPlace as bad:
                 return problem(400, "bad-query", str(bad), "Last-Event-ID")
-            if after[0] > self.live.host.position:
+            if after[0] > self.host.stand(partition).position:
+                await self.host.catch_up()  # another door may be ahead of this one
+            if after[0] > self.host.stand(partition).position:
                 text = f"The log has not come to {last[:64]} yet: it was an event of another log."
                 return problem(400, "bad-query", text, "Last-Event-ID")
         else:
-            after = (0, -1) if start == "start" else (self.live.host.position + 1, -1)
+            after = (0, -1) if start == "start" else (self.host.stand(partition).position + 1, -1)
 
         def wanted(event: dict[str, Any]) -> bool:
             return (
@@ -233,41 +236,46 @@ class Door:
                 and (queue is None or event.get("queue_id") == queue or event.get("from_queue_id") == queue)
             )
 
-        return stream(request, events(self.live, pool, after, wanted))
+        return stream(request, events(self.host, pool, after, wanted))
 
     # ---- views
 
     async def pools(self, request: Request) -> Response:
         pools = [
-            {"pool": pool, "time_zone": board.rules.time_zone if board.rules else "UTC"}
-            for pool, board in sorted(self.live.host.boards.items())
+            {
+                "pool": pool,
+                "time_zone": board.rules.time_zone if board.rules else "UTC",
+                "partition": (partition := self.host.partition_of(pool)),
+                "position": self.host.stand(partition).position,
+            }
+            for pool, board in sorted(self.host.boards.items())
         ]
-        return JSON({**self._stand(), "pools": pools})
+        return JSON({**self._furthest(), "pools": pools})
 
     async def queues(self, request: Request) -> Response:
-        board = self._board(request.path_params["pool"])
+        board = await self._board(request.path_params["pool"])
         stand = self._stand(board)
         return JSON({**stand, "queues": board.queues(stand["at"])})
 
     async def agents(self, request: Request) -> Response:
-        board = self._board(request.path_params["pool"])
+        board = await self._board(request.path_params["pool"])
         found = board.agents()
         return JSON({**self._stand(board), "counts": found.counts, "agents": found.agents})
 
     async def figures(self, request: Request) -> Response:
-        board = self._board(request.path_params["pool"])
+        board = await self._board(request.path_params["pool"])
         stand = self._stand(board)
         return JSON({**stand, **msgspec.to_builtins(board.figures(stand["at"]))})
 
     async def decisions(self, request: Request) -> Response:
-        board = self._board(request.path_params["pool"])
+        board = await self._board(request.path_params["pool"])
         said = request.query_params.get("limit", "20")
         if not said.isdecimal() or not 1 <= int(said[:9]) <= 50:
             return problem(400, "bad-query", "limit is a number from 1 to 50.", "limit")
         return JSON({**self._stand(board), "decisions": told(board.decisions(int(said)), self._language(request))})
 
     async def contacts(self, request: Request) -> Response:
-        board = self._board(request.path_params["pool"])
+        board = await self._board(request.path_params["pool"])
         source = request.query_params.get("source")
         if not source:
             return problem(400, "bad-query", "Say whose contacts: ?source=…", "source")
@@ -277,7 +285,7 @@ class Door:
         return JSON({**stand, "source": source, "contacts": found})
 
     async def contact(self, request: Request) -> Response:
-        board = self._board(request.path_params["pool"])
+        board = await self._board(request.path_params["pool"])
         stand = self._stand(board)
         found = board.contact(request.path_params["contact_id"], stand["at"])
         if found is None:
@@ -286,23 +294,23 @@ class Door:
 
     async def live_views(self, request: Request) -> Response:
         pool, language = request.path_params["pool"], self._language(request)
-        self._board(pool)
-        return stream(request, views(self.live, lambda: self._view(pool, language)))
+        await self._board(pool)
+        partition = self.host.partition_of(pool)
+        return stream(request, views(self.host, partition, lambda: self._view(pool, language)))
 
     def _view(self, pool: str, language: Language) -> tuple[int, bytes]:
-        host = self.live.host
-        position, at = host.place.position, host.at
+        position, at = self.host.stand(self.host.partition_of(pool))
         cached = self._views.get((pool, language))
         if cached is not None and cached[0] == position and at - cached[1] < VIEW_MS:
             return position, cached[2]
-        board = self._board(pool)
+        board = self.host.boards[pool]
         agents = board.agents()
         data = msgspec.json.encode(
             {
                 "pool": pool,
                 "position": position,
                 "at": at,
-                "time": host.time,
+                "time": self.host.time,
                 "queues": board.queues(at),
                 "agents": {"counts": agents.counts, "agents": agents.agents[:AGENTS_SHOWN]},
                 "figures": board.figures(at),
@@ -318,10 +326,11 @@ class Door:
         return JSON({"status": "alive"})
 
     async def readyz(self, request: Request) -> Response:
-        trouble = self.live.trouble
+        trouble = self.host.trouble
+        stand = {**self._furthest(), "partitions": self.host.standings()}
         if trouble is None:
-            return JSON({**self._stand(), "status": "ready"})
-        return JSON({**self._stand(), "status": code_of(trouble), "message": str(trouble)}, 503)
+            return JSON({**stand, "status": "ready"})
+        return JSON({**stand, "status": code_of(trouble), "message": str(trouble)}, 503)
 
     async def openapi(self, request: Request) -> Response:
         return JSON(document())
@@ -329,17 +338,22 @@ class Door:
     async def page(self, request: Request) -> Response:
         return FileResponse(str(files("engine.web") / "static" / "index.html"), headers=PAGE_HEADERS)
 
-    def _board(self, pool: str) -> Board:
-        board = self.live.host.board(pool)
+    async def _board(self, pool: str) -> Board:
+        if pool not in self.host.boards:
+            await self.host.catch_up()  # it may be a moment old
+        board = self.host.boards.get(pool)
         if board is None:
-            known = ", ".join(sorted(self.live.host.boards)[:10])
+            known = ", ".join(sorted(self.host.boards)[:10])
             raise NoPool(404, f"There is no pool {pool[:64]!r}; there is: {known or 'none yet'}.")
         return board
 
-    def _stand(self, board: Board | None = None) -> dict[str, Any]:
-        host = self.live.host
-        stand: dict[str, Any] = {"position": host.place.position, "at": host.at}
-        return stand if board is None else {"pool": board.pool, **stand}
+    def _stand(self, board: Board) -> dict[str, Any]:
+        return {"pool": board.pool, **self.host.stand(self.host.partition_of(board.pool))._asdict()}
+
+    def _furthest(self) -> dict[str, int]:
+        """Of all partitions: the greatest position, the latest time."""
+        standings = self.host.standings()
+        return {"position": max(each.position for each in standings), "at": max(each.at for each in standings)}
 
     def _language(self, request: Request) -> Language:
         return language_of(request.query_params.get("lang") or request.headers.get("accept-language"))
@@ -354,7 +368,20 @@ PAGE_HEADERS = {
 
 
 def code_of(trouble: LogProblem) -> str:
+    if isinstance(trouble, LogUnsure):
+        return "unknown-outcome"
     return "no-room" if isinstance(trouble, LogFull) else "log-trouble"
+
+
+def trouble_of(trouble: LogProblem) -> Response:
+    """The log cannot be reached or written at present."""
+    status = 507 if isinstance(trouble, LogFull) else 503
+    return problem(status, code_of(trouble), str(trouble), **{"Retry-After": "5"})
+
+
+async def troubled(request: Request, trouble: Exception) -> Response:
+    assert isinstance(trouble, LogProblem)
+    return trouble_of(trouble)
 
 
 def stream(request: Request, chunks: AsyncIterator[bytes]) -> Response:

@@ -8,13 +8,17 @@ import msgspec
 from engine import __version__
 from engine.core.messages import COMMANDS, EVENTS, INTERNAL
 from engine.streams import board
+from engine.streams.host import Standing
 
 from .answers import Result
 
 REF = "#/components/schemas/{name}"
 VIEWS = (board.QueueView, board.AgentView, board.ContactView, board.DecisionView, board.DayFigures)
 STAND = {
-    "position": {"type": "integer", "description": "Position of the last command that said something."},
+    "position": {
+        "type": "integer",
+        "description": "Position of the last command that said something; of several partitions, the greatest.",
+    },
     "at": {"type": "integer", "description": "Log time, milliseconds since the epoch."},
 }
 OF_POOL = {"pool": {"type": "string"}, **STAND}
@@ -22,8 +26,13 @@ RESULT = {"$ref": REF.format(name="Result")}
 COUNTS = {"type": "object", "additionalProperties": {"type": "integer"}, "description": "Agents by state."}
 POOL = {
     "type": "object",
-    "required": ["pool", "time_zone"],
-    "properties": {"pool": {"type": "string"}, "time_zone": {"type": "string"}},
+    "required": ["pool", "time_zone", "partition", "position"],
+    "properties": {
+        "pool": {"type": "string"},
+        "time_zone": {"type": "string"},
+        "partition": {"type": "integer", "description": "Of the log; the first part of its events' ids."},
+        "position": {"type": "integer", "description": "Of the last command in it that said something."},
+    },
 }
 
 
@@ -52,7 +61,7 @@ def envelope(name: str) -> dict[str, Any]:
 def document() -> dict[str, Any]:
     public = [name for name in COMMANDS if name not in INTERNAL]
     types = [COMMANDS[name] for name in public]
-    _, found = msgspec.json.schema_components([*types, *EVENTS.values(), *VIEWS, Result], ref_template=REF)
+    _, found = msgspec.json.schema_components([*types, *EVENTS.values(), *VIEWS, Result, Standing], ref_template=REF)
     components = msgspec.json.decode(msgspec.json.encode(found))  # defaults that are tuples become lists
     for kind in types:  # the type stands in the envelope
         components[kind.__name__]["properties"].pop("type")
@@ -72,7 +81,8 @@ def document() -> dict[str, Any]:
                 "404": "No such pool",
                 "413": "Too large",
                 "415": "Not JSON",
-                "503": "The log cannot be written at present; nothing was taken",
+                "503": "The log cannot be written at present. Nothing was taken; or, where the reason is "
+                "`unknown-outcome`, some of it may have been: repeat it with the same ids",
                 "507": "No room for the log; nothing was taken",
                 "default": "What is wrong",
             }.items()
@@ -90,9 +100,11 @@ def document() -> dict[str, Any]:
             "/v1/commands": {
                 "post": {
                     "summary": "Ask for something: one command or a batch; answered once durable",
+                    "description": "Behind a broker the answer is `logged` where one does not wait for the decision, "
+                    "or it does not come within ten seconds; (source, id) asked again is told what became of it.",
                     "operationId": "command",
                     "parameters": [
-                        _query("wait", "`decided`: answer with the events, too", {"const": "decided"}),
+                        _query("wait", "`decided`: answer when it is decided, with the events", {"const": "decided"}),
                         _query("lang", "Language of messages", {"enum": ["en", "zh-CN"]}),
                     ],
                     "requestBody": {
@@ -163,7 +175,10 @@ def document() -> dict[str, Any]:
             },
             "/livez": _get("livez", "Is the process there", [], {"status": {"type": "string"}}),
             "/readyz": _get(
-                "readyz", "Can it take commands; 503 where not", [], {**STAND, "status": {"type": "string"}}
+                "readyz",
+                "Can it take commands; 503 where not",
+                [],
+                {**STAND, "partitions": _views("Standing"), "status": {"type": "string"}},
             ),
         },
         "components": {

@@ -22,6 +22,7 @@ from engine.core.decide import DECIDE
 from engine.core.evolve import EVOLVE
 from engine.core.rules import Queue, Rules, Times
 from engine.embedded import TICK_AGAIN_MS, TICKS_AT_ONCE, Embedded
+from engine.live import Live
 from engine.streams.audit import verify
 from engine.streams.board import FOLD
 from engine.streams.codec import envelope_of, read_command, write_command
@@ -30,7 +31,6 @@ from engine.streams.log import Entry, Log, LogForeign, Record, Snapshot
 from engine.streams.memory_log import MemoryLog
 from engine.streams.partition import QUIET_MOST, QUIET_MS, Manifest, Partition, ref_of
 from engine.streams.sqlite_log import FILE, SqliteLog
-from engine.web.live import Live
 from tests.core.world import START, Day
 from tests.hosts.server import RULES, Server, command
 

@@ -2,14 +2,17 @@
 is told."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 import structlog
 
 from engine.core.deadlines import NONE
 from engine.core.messages import Turn
-from engine.embedded import Asked, Embedded, Outcome
+from engine.embedded import Embedded
+from engine.streams.board import Board
+from engine.streams.host import Asked, Outcome, Stand, Standing
+from engine.streams.journal import TimeKind
 from engine.streams.log import LogProblem
 
 GROUP = 500  # commands in one commit at most, so that nobody waits for a long one
@@ -21,10 +24,12 @@ log_ = structlog.get_logger("waitline.live")
 
 
 class Live:
-    """One host. `run` must be running for deadlines to fire and snapshots to be written."""
+    """One embedded host, as a door wants it (engine/streams/host.py). `run` must be running for deadlines to fire and
+    snapshots to be written."""
 
     def __init__(self, host: Embedded) -> None:
         self.host = host
+        self.time: TimeKind = host.time
         self.closing = asyncio.Event()
         self.trouble: LogProblem | None = None  # why nothing can be written at present
         self._pending: list[tuple[Sequence[Asked], asyncio.Future[list[Outcome]]]] = []
@@ -33,7 +38,7 @@ class Live:
         self._snapshot: asyncio.Task[None] | None = None
         host.listeners.append(self._tell)
 
-    async def submit(self, asked: Sequence[Asked]) -> list[Outcome]:
+    async def submit(self, asked: Sequence[Asked], decided: bool = True) -> list[Outcome]:
         """All decided and durable when this returns. LogFull, LogProblem: none of it has happened."""
         loop = asyncio.get_running_loop()
         self._must_be_well()
@@ -98,8 +103,27 @@ class Live:
         news, self._news = self._news, asyncio.get_running_loop().create_future()
         news.set_result(None)
 
-    async def news(self, timeout_s: float) -> bool:
-        """True as soon as another turn is in the log; False after the timeout, or when the server closes."""
+    @property
+    def boards(self) -> Mapping[str, Board]:
+        return self.host.boards
+
+    def partition_of(self, pool: str) -> int:
+        return 0
+
+    def stand(self, partition: int = 0) -> Stand:
+        return Stand(self.host.place.position, self.host.at)
+
+    def standings(self) -> list[Standing]:
+        position, at = self.stand()
+        return [Standing(0, position, at, self.host.worker)]
+
+    async def turns(self, partition: int, after: int, limit: int) -> list[bytes]:
+        return [record.body for record in self.host.log.turns(after, limit)]
+
+    async def catch_up(self) -> None:
+        """Nobody else writes."""
+
+    async def news(self, partition: int, timeout_s: float) -> bool:
         if self.closing.is_set():
             return False
         news = self._news
