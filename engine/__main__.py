@@ -10,6 +10,7 @@ PLACES = {
     "check": ("engine.commands_check", "check_command"),
     "log": ("engine.commands_log", "log_command"),
     "kafka": ("engine.commands_kafka", "kafka_command"),
+    "topics": ("engine.commands_topics", "topics_command"),
     "route-log": ("engine.planning.commands", "route_log_command"),
 }
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import click
-import msgspec
 
 from engine.agents.broker import KAFKA_VERSION, Broker, BrokerProblem, fetch_jars
+from engine.commands_options import json_option, write_json
 
 FOLLOW_S = 0.2  # between two looks at the log
 
@@ -43,7 +43,7 @@ data_option = click.option(
 def answering(command: Callable[..., Any]) -> Callable[..., Any]:
     """With --json, and a problem said as a sentence."""
 
-    @click.option("--json", "as_json", is_flag=True, help="Write one JSON document instead of sentences.")
+    @json_option
     @wraps(command)
     def guarded(*args: Any, **kwargs: Any) -> None:
         try:
@@ -56,10 +56,6 @@ def answering(command: Callable[..., Any]) -> Callable[..., Any]:
             sys.exit(1)
 
     return guarded
-
-
-def write_json(document: object) -> None:
-    click.echo(msgspec.json.format(msgspec.json.encode(document)))
 
 
 def say_aside(sentence: str) -> None:

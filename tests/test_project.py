@@ -89,7 +89,7 @@ def test_the_wheel_carries_every_file_of_the_engine(tmp_path):
     assert {path.relative_to(ROOT).as_posix() for path in files} <= carried
 
 
-@pytest.mark.parametrize("asked", [["--help"], ["serve", "--help"], ["kafka", "--help"]])
+@pytest.mark.parametrize("asked", [["--help"], ["serve", "--help"], ["kafka", "--help"], ["topics", "--help"]])
 def test_no_kafka_client_is_loaded_where_none_is_used(asked):
     run = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "engine", *asked], capture_output=True, text=True, check=True

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from engine.agents.broker import Broker, BrokerProblem, fetch_jars, find_java
-from engine.streams.topics import DEVELOPMENT, TOPICS, Shape
+from engine.agents.connection import Connection
+from engine.streams.topics import DEVELOPMENT, Shape
 
 _prefixes = itertools.count(1)
 
@@ -100,19 +101,7 @@ def topics(request: pytest.FixtureRequest) -> Callable[..., Shape]:
 
 
 async def _make(broker: str, shape: Shape) -> None:
-    from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+    from engine.agents.admin import admin_of, apply, differences, look
 
-    admin = AIOKafkaAdminClient(bootstrap_servers=broker)
-    await admin.start()
-    try:
-        await admin.create_topics(
-            [
-                NewTopic(shape.named(topic), shape.partitions, shape.replication, topic_configs=shape.settings(topic))
-                for topic in TOPICS
-            ]
-        )
-        for name in map(shape.named, TOPICS):  # made, and known to the broker that is asked
-            while not all(each["leader"] == 1 for each in (await admin.describe_topics([name]))[0]["partitions"]):
-                await asyncio.sleep(0.02)
-    finally:
-        await admin.close()
+    async with admin_of(Connection(broker)) as admin:
+        await apply(admin, shape, differences(await look(admin, shape), shape))
