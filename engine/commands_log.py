@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from zoneinfo import ZoneInfo
 import click
 import msgspec
 
-from engine.streams.audit import Verified, verify
+from engine.streams.audit import Progress, Verified, verify
 from engine.streams.journal import JournalBroken
 from engine.streams.log import LogProblem
 from engine.streams.sqlite_log import SqliteLog
@@ -102,16 +103,19 @@ def log_verify(folder: Path, redecide: bool, as_json: bool) -> None:
     try:
         faults = log.verify()
         verified = with_progress(log, redecide)
+        seal = log.seal.said if log.seal else ""
     except LogProblem as problem:
         raise click.ClickException(str(problem)) from None
     finally:
         log.close()
     sound = verified.sound and not faults
     if as_json:
-        document = {"sound": sound, "file": faults, **msgspec.to_builtins(verified)}
+        document = {"sound": sound, "file": faults, **msgspec.to_builtins(verified), "sealed": seal}
         click.echo(msgspec.json.format(msgspec.json.encode(document)))
     else:
         click.echo("\n".join(sentences(verified, faults)))
+        if seal:
+            click.echo(shown_safely(seal))
     sys.exit(0 if sound else 1)
 
 
@@ -137,8 +141,9 @@ def document_of(shown: Shown) -> dict[str, Any]:
         return {"offset": shown.offset, "at": shown.at, "marker": shown.marker}
     if shown.kind == "void":
         return {"offset": shown.offset, "void": shown.problem}
-    if shown.envelope is None:
-        return {"position": shown.position, "at": shown.at, "problem": shown.problem}
+    if shown.envelope is None or shown.command is None:
+        events = {"events": shown.events} if shown.events else {}
+        return {"position": shown.position, "at": shown.at, "problem": shown.problem} | events
     envelope = {
         name: value for name, value in msgspec.structs.asdict(shown.envelope).items() if value not in ("", False)
     }
@@ -147,15 +152,24 @@ def document_of(shown: Shown) -> dict[str, Any]:
 
 
 def with_progress(log: SqliteLog, redecide: bool) -> Verified:
+    with progress_bar("Deciding again" if redecide else "Reading") as progress:
+        return verify(log, progress, redecide=redecide)
+
+
+@contextmanager
+def progress_bar(doing: str) -> Iterator[Progress | None]:
+    """To be called with (done, in all); None where nobody sees it."""
     if not sys.stderr.isatty():
-        return verify(log, redecide=redecide)
+        yield None
+        return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("Deciding again" if redecide else "Reading", total=None)
-        return verify(log, lambda done, total: bar.update(task, completed=done, total=total), redecide=redecide)
+    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task(doing, total=None)
+        yield lambda done, total: bars.update(task, completed=done, total=total)
 
 
 def sentences(verified: Verified, faults: list[str]) -> Iterator[str]:
@@ -173,6 +187,11 @@ def sentences(verified: Verified, faults: list[str]) -> Iterator[str]:
     if verified.log:
         pools = ", ".join(map(shown_safely, verified.pools)) or "none"
         yield f"log {shown_safely(verified.log)}, {verified.time} time, pools: {pools}"
+    if verified.holes:
+        yield (
+            f"{counted(verified.holes, 'position')} without a command, since this is a copy: turns there are chained "
+            "and folded, and cannot be decided again"
+        )
     if verified.redecided or verified.folded:
         yield f"{counted(verified.redecided, 'command')} decided again, {counted(verified.folded, 'turn')} only folded"
     yield f"chain {verified.chain}"

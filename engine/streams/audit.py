@@ -12,7 +12,7 @@ from engine.core.messages import CommandFailed, Turn
 
 from .codec import BadCommand, read_command
 from .journal import JournalBroken, Marker, Reader, Void, read_turn, write_turn
-from .log import Entry, Log, Record
+from .log import HOLE, Entry, Log, Record
 from .partition import REJECTED, Partition, ref_of
 
 PROBLEMS_MOST = 100  # as many are told; all are counted
@@ -22,7 +22,8 @@ Progress = Callable[[int, int], None]
 class Verified(Struct, frozen=True):
     """What was found. problems: sentences, the first hundred of them; positions are -1 and times 0 in an empty log.
 
-    redecided: commands that this engine has decided again; folded: those that others have decided.
+    redecided: commands that this engine has decided again; folded: those that others have decided, or that are not
+    there any more. holes: positions of a copy without a command, in which `commands` does not count them.
     """
 
     problems: list[str]
@@ -44,6 +45,7 @@ class Verified(Struct, frozen=True):
     chain: str
     redecided: int = 0
     folded: int = 0
+    holes: int = 0
 
     @property
     def sound(self) -> bool:
@@ -70,7 +72,8 @@ class _Audit:
         self.markers: list[tuple[int, Marker]] = []
         self.engines: dict[str, None] = {}
         self.pools: dict[str, None] = {}
-        self.commands = self.turns = self.voids = self.redecided = self.folded = 0
+        self.commands = self.turns = self.voids = self.redecided = self.folded = self.holes = self.turns_of_holes = 0
+        self.behind_hole = False  # whether one stands behind the last turn: how many were quiet there is not known
         self.first_position, self.last_position = -1, -1
         self.first_at, self.last_at = 0, 0
         self.entries: Iterator[Entry] = log.commands()
@@ -96,7 +99,7 @@ class _Audit:
             self.tell(f"Journal records {expected} to {journal_end - 1} could not be read.")
         self.quiet_until(self.total - 1)
         if self.progress is not None:
-            self.progress(self.commands, max(self.total, self.commands))
+            self.progress(self.commands + self.holes, max(self.total, self.commands + self.holes))
         if self.last_position != self.total - 1 and self.total:
             self.tell(f"The log says it has {self.total} commands, but the last one has position {self.last_position}.")
         marker = self.reader.first
@@ -110,7 +113,7 @@ class _Audit:
             list(self.pools),
             self.commands,
             self.turns,
-            self.commands - self.turns,
+            self.commands - self.turns + self.turns_of_holes,
             len(self.markers),
             self.voids,
             self.first_position,
@@ -120,6 +123,7 @@ class _Audit:
             self.reader.place.chain.hex(),
             self.redecided,
             self.folded,
+            self.holes,
         )
 
     def tell(self, problem: str) -> None:
@@ -185,10 +189,14 @@ class _Audit:
             self.partition = None
             return
         self.pools[turn.command.pool] = None
-        if not self.is_its_own(entry, turn):
+        if entry.body == HOLE:
+            self.turns_of_holes += 1
+            self.fold(turn)
+        elif not self.is_its_own(entry, turn):
             self.partition = None
         elif self.partition is not None:
             self.again(self.partition, entry, turn, record.body)
+        self.behind_hole = False
 
     def is_its_own(self, entry: Entry, turn: Turn) -> bool:
         """Whether the turn is the command's."""
@@ -217,7 +225,7 @@ class _Audit:
         entry = self.ahead
         if entry is None or entry.position >= self.total:
             return None  # what has come since is left alone
-        if self.commands == 0:
+        if self.first_position < 0:
             self.first_position, self.first_at = entry.position, entry.at
             if entry.position:
                 self.tell(f"The first command has position {entry.position}; positions begin at 0.")
@@ -227,11 +235,16 @@ class _Audit:
                 self.partition = None
             if entry.at < self.last_at:
                 self.tell(f"Command {entry.position} has log time {entry.at}, the one before it {self.last_at}.")
-        self.commands += 1
+        if entry.body == HOLE:
+            self.holes += 1
+            self.behind_hole = True
+        else:
+            self.commands += 1
         self.last_position, self.last_at = entry.position, max(entry.at, self.last_at)
         self.ahead = next(self.entries, None)
-        if self.progress is not None and self.commands % 1000 == 0:
-            self.progress(self.commands, max(self.total, self.commands))
+        done = self.commands + self.holes
+        if self.progress is not None and done % 1000 == 0:
+            self.progress(done, max(self.total, done))
         return entry
 
     def quiet_until(self, position: int) -> None:
@@ -241,7 +254,7 @@ class _Audit:
             if entry is None:
                 return
             marker = self.reader.marker
-            if self.partition is None or marker is None or marker.engine != __version__:
+            if self.partition is None or marker is None or marker.engine != __version__ or entry.body == HOLE:
                 continue
             self.again(self.partition, entry, None, b"")
 
@@ -251,10 +264,12 @@ class _Audit:
         """turn: what the log says came of the command, None where it was quiet."""
         marker = self.reader.marker
         own = marker is not None and marker.engine == __version__
-        if turn is not None and (not own or any(type(event) is CommandFailed for event in turn.events)):
-            partition.fold(turn, self.reader.place)
-            self.folded += 1
-            return
+        if turn is not None and (
+            not own
+            or any(type(event) is CommandFailed for event in turn.events)
+            or (self.behind_hole and not turn.events)  # it may have been due after so many that said nothing
+        ):
+            return self.fold(turn)
         self.redecided += 1
         try:
             made = partition.decide_entry(entry)
@@ -272,6 +287,12 @@ class _Audit:
                 "What follows was not decided again."
             )
             self.partition = None
+
+    def fold(self, turn: Turn) -> None:
+        """What others have decided, or cannot be decided again."""
+        if self.partition is not None:
+            self.partition.fold(turn, self.reader.place)
+            self.folded += 1
 
 
 def difference(turn: Turn | None, record: bytes | None) -> str:

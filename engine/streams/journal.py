@@ -109,6 +109,14 @@ def split_turn(record: bytes) -> tuple[int, bytes, bytes]:
     return int(owner), unhexlify(chain), b"{" + record[head.end() :]
 
 
+def handed_over(record: bytes, owner: int) -> bytes:
+    """The same turn under another owner, as copies have it: its chain is over what stays."""
+    _, chain, body = split_turn(record)
+    if body[:1] == b"{":
+        return b'{"owner":%d,"chain":"%s",%s' % (owner, chain.hex().encode(), body[1:])
+    return pack_encode(_PackRecord(owner, chain, Raw(body)))
+
+
 def read_turn(record: bytes) -> Turn:
     """A turn record that is known to count."""
     _, _, body = split_turn(record)

@@ -19,6 +19,9 @@ class Entry(NamedTuple):
     body: bytes
 
 
+HOLE = b"\0hole"  # body of a position at which a copy has no command: it has expired, or the offset was never used
+
+
 class Record(NamedTuple):
     """A journal record. position: of the command whose turn it is; None for a marker."""
 
@@ -44,6 +47,10 @@ class LogBusy(LogProblem):
 
 class LogForeign(LogProblem):
     """Torn, changed, or not ours: named, never overwritten."""
+
+
+class LogSealed(LogProblem):
+    """An archive: it goes on elsewhere, or is a copy. It can be read, not written."""
 
 
 class LogFull(LogProblem):

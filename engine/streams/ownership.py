@@ -116,6 +116,9 @@ class Ownership:
         """A marker behind ours, or another one where ours should stand (the log was cut), is another's."""
         if 0 <= self.number <= offset and (offset != self.number or marker != self.ours):
             self._lose(f"{marker.worker} has taken the partition at journal offset {offset}")
+        first = self.reader.first
+        if offset == self.number and first is not None and first.base != self.base:
+            self._lose(f"{first.worker} has begun to move a log here, between our look and our marker")
 
     def marker(self, ours: Marker) -> bytes:
         """Our marker, to be appended: what `ours` says of worker, time and topics, and of the log what its first marker
@@ -124,6 +127,7 @@ class Ownership:
         newest, first = self.reader.marker, self.reader.first
         if newest is not None and first is not None:
             self._may_follow(newest, ours)
+            self._must_be_whole(first)
             ours = replace(
                 ours, log=first.log, time=first.time, encoding=first.encoding, base=first.base, chain=first.chain
             )
@@ -152,6 +156,14 @@ class Ownership:
                     f"The {name} topic is not the one that this log was written with (id {now}, and was {was}): it was "
                     "deleted and made anew. Restore it, or begin a log of another prefix."
                 )
+
+    def _must_be_whole(self, first: Marker) -> None:
+        """A log that was moved here has its last turn right before the base."""
+        if self.reader.place.position < first.base - 1:
+            raise CannotTake(
+                f"The log {first.log} was being moved here, and only a part of it has arrived (position "
+                f"{self.reader.place.position} of {first.base - 1}). Finish it with `waitline migrate`."
+            )
 
     def marked(self, offset: int) -> None:
         """The broker has put our marker there."""

@@ -29,12 +29,13 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, Self, TypeVar
 
-from .log import Entry, LogBusy, LogForeign, LogFull, LogProblem, Record, Snapshot
+from .log import Entry, LogBusy, LogForeign, LogFull, LogProblem, LogSealed, Record, Snapshot
 from .memory_log import SNAPSHOTS_KEPT, Ends, must_fit
 
 FILE = "waitline.db"
 LOCK = "lock"
-FORMAT = 1  # user_version of the file
+FORMAT = 1  # user_version of the file,
+SEALED = 2  # and of a sealed one, which engines that know of no seal leave alone
 APPLICATION = int.from_bytes(b"WtLn", "big")  # application_id of the file
 OLDEST_SQLITE = (3, 37, 0)  # the first with STRICT tables
 
@@ -69,12 +70,20 @@ SELECT_TURNS = """SELECT offset, position, body FROM journal
 SELECT_TURN_BEFORE = """SELECT offset, position, body FROM journal
     WHERE offset < ? AND position IS NOT NULL ORDER BY offset DESC LIMIT 1"""
 SELECT_NEXT_TURN = "SELECT position FROM journal WHERE offset >= ? AND position IS NOT NULL ORDER BY offset LIMIT 1"
+SEAL = {"seal": "CREATE TABLE seal (said TEXT NOT NULL, data BLOB NOT NULL) STRICT"}  # of a sealed file only
 SWEEP_CHUNKS = "DELETE FROM snapshot_chunks WHERE snapshot NOT IN (SELECT number FROM snapshots)"
 
 # A commit that fails with one of these has left nothing that could be taken for a commit when the log is opened again.
 HARMLESS = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_IOERR_WRITE)
 
 Answer = TypeVar("Answer")
+
+
+class Seal(NamedTuple):
+    """A log that has come to its end. said: for who wants to write here: where it has gone; data: of who sealed it."""
+
+    said: str
+    data: bytes = b""
 
 
 class SqliteLog:
@@ -98,8 +107,10 @@ class SqliteLog:
         self._unsure = ""
 
     @classmethod
-    def open(cls, folder: Path, *, create: bool = True, read_only: bool = False) -> Self:
+    def open(cls, folder: Path, *, create: bool = True, read_only: bool = False, sealed: bool = False) -> Self:
         """The log in `folder`; a missing one is made, folder and all, unless `create` is False.
+
+        sealed: to be written although it is sealed, which otherwise raises LogSealed.
 
         read_only: takes no lock, creates nothing and works beside a writer; `append` and `keep_snapshot` then raise
         LogProblem. Raises LogBusy (another writer), LogForeign (torn or not ours: everything in the folder is left as
@@ -112,7 +123,7 @@ class SqliteLog:
         try:
             if read_only:
                 return cls(file, _inspected(file), None, None)
-            return cls._open_to_write(file, create)
+            return cls._open_to_write(file, create, sealed)
         except sqlite3.Error as error:
             raise _problem(file, error) from error
         except OSError as error:
@@ -120,7 +131,7 @@ class SqliteLog:
             raise problem(f"The folder {folder} cannot hold a log: {error.strerror or error}.") from error
 
     @classmethod
-    def _open_to_write(cls, file: Path, create: bool) -> Self:
+    def _open_to_write(cls, file: Path, create: bool, sealed: bool) -> Self:
         folder = file.parent
         with contextlib.ExitStack() as undo:
             _check_place(file)
@@ -132,7 +143,10 @@ class SqliteLog:
                     _make(file)
             elif (folder / LOCK).exists():
                 lock = undo.enter_context(_FolderLock(folder))
-            _inspected(file).close()
+            with contextlib.closing(_inspected(file)) as reader:
+                seal = reader.read(_seal)
+            if seal and not sealed:
+                raise LogSealed(seal.said)
             if lock is None:  # a folder that is not ours gets no lock file from us
                 lock = undo.enter_context(_FolderLock(folder))
             lock.describe()
@@ -166,6 +180,19 @@ class SqliteLog:
             # Plain tuples: sqlite3 binds named ones by a slower path, a tenth of the whole append.
             connection.executemany("INSERT INTO commands VALUES (?, ?, ?)", map(tuple, entries))
             connection.executemany("INSERT INTO journal VALUES (?, ?, ?)", map(tuple, records))
+
+    @property
+    def seal(self) -> Seal | None:
+        return self._reader.read(_seal)
+
+    def put_seal(self, seal: Seal | None) -> None:
+        """From the next `open` on nobody writes here, or (None) anybody may again. Durable when this returns."""
+        with self._transaction() as connection:
+            connection.execute("DROP TABLE IF EXISTS seal")
+            if seal is not None:
+                connection.execute(SEAL["seal"])
+                connection.execute("INSERT INTO seal VALUES (?, ?)", tuple(seal))
+            connection.execute(f"PRAGMA user_version = {FORMAT if seal is None else SEALED}")
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -506,6 +533,13 @@ def _ends(connection: sqlite3.Connection) -> Ends:
     )
 
 
+def _seal(connection: sqlite3.Connection) -> Seal | None:
+    if _pragma(connection, "user_version") != SEALED:
+        return None
+    row = connection.execute("SELECT said, data FROM seal").fetchone()
+    return Seal._make(row)
+
+
 def _offset_behind(connection: sqlite3.Connection, position: int) -> int:
     """The first offset from which on every turn is of a greater position."""
 
@@ -537,12 +571,12 @@ def _strangeness(connection: sqlite3.Connection) -> str:
     if application != APPLICATION:
         return f"it is an SQLite file of another application (application_id {application:#x})"
     version = _pragma(connection, "user_version")
-    if version > FORMAT:
-        return f"its format {version} is newer than {FORMAT}, the newest that this version of Waitline knows"
+    if version > SEALED:
+        return f"its format {version} is newer than {SEALED}, the newest that this version of Waitline knows"
     if version < FORMAT:
         return f"there is no format {version}"
     made = dict(connection.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'table'"))
-    for table, statement in TABLES.items():
+    for table, statement in (TABLES | SEAL if version == SEALED else TABLES).items():
         if made.get(table) != statement:
             return f"the table {table} is {'not as it was made' if table in made else 'missing'}"
     return ""

@@ -28,13 +28,14 @@ from engine.core.rules import Rules, hash_of
 
 from .codec import BadCommand, Envelope, envelope_of, read_command
 from .journal import JournalBroken, Marker, Place, Reader, Void, split_turn
-from .log import Log, Record
+from .log import HOLE, Log, Record
 from .partition import QUIET_MOST, Decided, Partition
 from .rules_file import parse_rules
 
 SOURCE = "story"  # who sends a story's commands, where it does not say
 HASH = 12  # digits of a hash that are shown
 ENTERS_QUEUE = (m.ContactQueued, m.ContactTransferred)  # events whose queue is news
+NO_COMMAND = "it had expired when this copy was made, or was none"
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 
@@ -555,7 +556,7 @@ def retold(story: Story) -> str:
 class Shown(Struct, frozen=True, omit_defaults=True):
     """An entry of a log. kind `command`: with what came of it, nothing where it was quiet (or has not been decided
     yet); `marker`: an owner takes the log; `void`: a journal record that does not count. problem: why it is void, or
-    no command.
+    no command (of a copy's hole, the envelope is then what its turn says of it, and the events are there).
     """
 
     kind: Literal["command", "marker", "void"]
@@ -603,6 +604,10 @@ def entries(
             for shown in until(said.position):
                 if shown.position == said.position:
                     shown = msgspec.structs.replace(shown, events=said.events, offset=record.offset)
+                    if shown.problem == NO_COMMAND:
+                        ref = said.command
+                        envelope = Envelope(ref.id, ref.source, ref.pool, ref.type, actor=ref.actor)
+                        shown = msgspec.structs.replace(shown, envelope=envelope)
                 if chosen := _chosen(shown, pool, contact):
                     yield chosen
     for shown in until(total):
@@ -611,6 +616,8 @@ def entries(
 
 
 def _shown(position: int, at: int, body: bytes) -> Shown:
+    if body == HOLE:
+        return Shown("command", at, position, problem=NO_COMMAND)
     try:
         envelope, command = read_command(body)
     except BadCommand as bad:
@@ -704,6 +711,7 @@ def _lines(shown: Shown, scale: Scale, full: bool, usual_pool: str) -> Iterator[
     elif shown.envelope is None or shown.command is None:
         what = f"journal record {shown.offset} is void" if shown.kind == "void" else f"no command #{shown.position}"
         yield f"{begin} ! {what}: {shown_safely(shown.problem)}"
+        yield from (f"{begin} {event_text(event, scale, full=full)}" for event in shown.events)
     else:
         envelope = shown.envelope
         said_so = Said(

@@ -10,8 +10,9 @@ from engine.embedded import Embedded
 from engine.streams.audit import PROBLEMS_MOST, verify
 from engine.streams.codec import read_command
 from engine.streams.journal import Reader, write_marker
-from engine.streams.log import Record
+from engine.streams.log import HOLE, Record
 from engine.streams.memory_log import MemoryLog
+from engine.streams.partition import QUIET_MOST, QUIET_MS
 from engine.streams.transcript import parse, show, tell
 from tests.streams.written import MONDAY, RULES, copied, log_of, marker, rechained
 from tests.transcripts.stories import STORIES
@@ -273,3 +274,34 @@ def test_what_a_real_host_has_written_through_restarts_is_decided_again_to_the_s
     assert found.problems == []
     assert found.redecided == found.commands > 0 and found.markers > 1
     assert [line for line in show(log, relative=True) if " ! " in line] == []
+
+
+def test_a_copy_with_holes_is_whole_and_says_what_could_not_be_decided_again(log):
+    entries = list(log.commands())
+    entries[2] = entries[2]._replace(body=HOLE)  # of a turn,
+    entries[3] = entries[3]._replace(body=HOLE)  # and of a command that said nothing
+    found = verify(copied(log, entries=entries), redecide=True)
+    assert found.problems == [] and found.chain == verify(log).chain
+    assert (found.commands, found.turns, found.quiet, found.holes) == (4, 5, 0, 2)
+    assert (found.redecided, found.folded) == (4, 1)
+    lines = list(show(copied(log, entries=entries), relative=True))
+    assert sum("! no command" in line for line in lines) == 2
+    assert any("< contact-queued contact_id=c1" in line for line in lines), "its events are told"
+
+
+def test_a_hole_hides_no_turn_that_was_changed(log):
+    entries = [entry._replace(body=HOLE) for entry in log.commands()]
+    records = list(log.journal())
+    spoilt = records[3]._replace(body=records[3].body.replace(b"c1", b"c9", 1))
+    found = verify(copied(log, entries=entries, records=[*records[:3], spoilt, *records[4:]]), redecide=True)
+    assert "does not continue the chain" in found.problems[0]
+
+
+def test_an_empty_turn_behind_holes_is_folded_since_nobody_knows_how_many_were_quiet_there():
+    story = "0.0 > publish-rules rules=desk\n" + f"{QUIET_MS // 2000}.0 > tick\n" * QUIET_MOST
+    log = log_of(story, zero=MONDAY)
+    assert verify(log, redecide=True).turns == 2
+    entries = list(log.commands())
+    entries[1:400] = [entry._replace(body=HOLE) for entry in entries[1:400]]
+    found = verify(copied(log, entries=entries), redecide=True)
+    assert found.problems == [] and (found.holes, found.folded) == (399, 1)

@@ -28,11 +28,12 @@ from engine.streams.log import (
     LogFull,
     LogMoved,
     LogProblem,
+    LogSealed,
     Record,
     Snapshot,
 )
 from engine.streams.memory_log import MemoryLog
-from engine.streams.sqlite_log import FORMAT, SqliteLog
+from engine.streams.sqlite_log import SEALED, Seal, SqliteLog
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -747,7 +748,8 @@ FOREIGN: list[tuple[Callable[[Path], None], str]] = [
     (main_file_gone, "it is missing, though waitline.db-wal"),
 ]
 EDITED: list[tuple[str, str]] = [
-    (f"PRAGMA user_version = {FORMAT + 1}", f"its format {FORMAT + 1} is newer than {FORMAT}"),
+    (f"PRAGMA user_version = {SEALED + 1}", f"its format {SEALED + 1} is newer than {SEALED}"),
+    (f"PRAGMA user_version = {SEALED}", "the table seal is missing"),
     ("PRAGMA user_version = 0", "there is no format 0"),
     ("DROP TABLE journal", "the table journal is missing"),
     ("DROP TABLE snapshot_chunks", "the table snapshot_chunks is missing"),
@@ -1153,4 +1155,31 @@ def test_threads_may_append_read_and_keep_snapshots_at_once(folder: Path) -> Non
     assert log.ends() == (1_000, 1_000)
     assert [list(map(len, snapshot.chunks)) for snapshot in log.snapshots()] == [[300_000] * 4] * 2
     assert log.verify() == []
+    log.close()
+
+
+def test_a_sealed_log_says_where_it_has_gone_and_is_still_read(tmp_path):
+    log = SqliteLog.open(tmp_path)
+    write(log, 10, 5)
+    assert log.seal is None
+    log.put_seal(Seal("It goes on in partition 3.", b"{}"))
+    log.close()
+    with pytest.raises(LogSealed, match=r"^It goes on in partition 3\.$"):
+        SqliteLog.open(tmp_path)
+    for how in ({"read_only": True}, {"sealed": True}):
+        log = SqliteLog.open(tmp_path, **how)
+        assert (log.seal, log.ends(), log.verify()) == (Seal("It goes on in partition 3.", b"{}"), (10, 10), [])
+        log.close()
+
+
+def test_a_seal_that_is_taken_off_leaves_the_log_as_it_was(tmp_path):
+    log = SqliteLog.open(tmp_path)
+    log.put_seal(Seal("Gone."))
+    log.put_seal(Seal("Gone elsewhere."))
+    assert log.seal == Seal("Gone elsewhere.")
+    log.put_seal(None)
+    log.close()
+    log = SqliteLog.open(tmp_path)
+    write(log, 10, 5)
+    assert log.seal is None and log.verify() == []
     log.close()
