@@ -22,6 +22,7 @@ from .topic_ids import topic_ids
 AT_ONCE = 1000  # records that are handed over before others get a word in
 PIECE = 900_000  # bytes of a snapshot's record: under the 1 MiB that every broker takes
 WAIT_MS = 200
+FETCH_WAIT_MS = 20  # what the broker may hold back an answer for more to come: everything else queues behind it
 FETCH_BYTES = 4 * MIB  # of one partition in one answer; a larger record still comes
 
 log_ = structlog.get_logger("waitline.log")
@@ -47,6 +48,7 @@ class PartitionLog:
             auto_offset_reset="none",
             max_poll_records=AT_ONCE,
             max_partition_fetch_bytes=FETCH_BYTES,
+            fetch_max_wait_ms=FETCH_WAIT_MS,
             client_id=f"waitline-log-{number}",
         )
 
@@ -97,14 +99,17 @@ class PartitionLog:
         partition = TopicPartition(self.shape.named(topic), self.number)
         self._consumer.assign([partition])
         self._consumer.seek(partition, start)
-        while await self._consumer.position(partition) < until:
-            found = (await self._consumer.getmany(partition, timeout_ms=WAIT_MS)).get(partition, [])
-            while found and found[-1].offset >= until:
-                found.pop()
-            if found:
-                yield found
-            elif (end := await self.end(topic)) < until:
-                raise LogMoved(f"{partition.topic} ends at offset {end} in partition {self.number}, not at {until}")
+        try:
+            while await self._consumer.position(partition) < until:
+                found = (await self._consumer.getmany(partition, timeout_ms=WAIT_MS)).get(partition, [])
+                while found and found[-1].offset >= until:
+                    found.pop()
+                if found:
+                    yield found
+                elif (end := await self.end(topic)) < until:
+                    raise LogMoved(f"{partition.topic} ends at offset {end} in partition {self.number}, not at {until}")
+        finally:
+            self._consumer.unsubscribe()  # else it goes on fetching
 
     # ---- snapshots
 
@@ -153,9 +158,9 @@ class _Index(Struct, frozen=True):
 _index = msgspec.msgpack.Decoder(_Index).decode
 
 
-def other_generation(kept: Sequence[KeptSnapshot]) -> str:
-    """Where the next one goes: never over the newest."""
-    return GENERATIONS[1] if kept and kept[0].generation == GENERATIONS[0] else GENERATIONS[0]
+def turn_of(generation: str) -> str:
+    """The other one: where a snapshot goes when the newest whole one is of `generation`."""
+    return GENERATIONS[1 - GENERATIONS.index(generation)]
 
 
 async def write_snapshot(

@@ -1,4 +1,4 @@
-"""Which topic this is: the id that a broker gives a topic when it is made. A topic deleted and made anew has another."""
+"""Which topic this is: the id that a broker gives a topic at its making. One deleted and made anew has another."""
 
 from io import BytesIO
 from uuid import UUID
