@@ -3,8 +3,8 @@
 It stands on accepted turns alone: no clock, no I/O, nothing of the core's tables; every host may keep one. `fold` takes
 each once, in order, and costs O(1) for an event (plus O(contacts) of the one agent it is about, and O(queues) for new
 rules and at midnight). Kept: a row for each open contact, each signed-in agent, each finished contact (an hour, at most
-10,000) and each of the last 50 offers, and a tally for each queue and channel. Rows are frozen and replaced, so what
-`rows()` hands out stays as it was while the fold goes on.
+10,000) and each of the last 50 offers, and a tally for each queue and channel. Rows are frozen and replaced, tallies
+copied, so what `rows()` hands out stays as it was while the fold goes on.
 
 Times ending in `_at` are milliseconds since the epoch, from the log; `_ms` are milliseconds. Methods that take `at`
 want the log's time now: not earlier than the last turn's.
@@ -112,10 +112,11 @@ class Offer(Struct, frozen=True, gc=False, omit_defaults=True):
     outcome_reason: str = ""
 
 
-class Tally(Struct, frozen=True, gc=False, omit_defaults=True):
-    """A day's counts of one queue and channel. arrived: queued here first; transferred_in: passed here by an agent.
+class Tally(Struct, gc=False, omit_defaults=True):
+    """A day's counts of one queue and channel; the one row that is counted in place, and copied where it is handed out.
 
-    threshold_s: by which answered_within and abandoned_after were judged; 0: nothing was, -1: by several.
+    arrived: queued here first; transferred_in: passed here by an agent. threshold_s: by which answered_within and
+    abandoned_after were judged; 0: nothing was, -1: by several.
     """
 
     queue_id: str
@@ -349,7 +350,7 @@ class Board:
             list(self._finished.values()),
             list(self._agents.values()),
             list(self._offers.values()),
-            sorted(self._tallies(), key=lambda tally: (tally.queue_id, tally.channel)),
+            sorted(map(replace, self._tallies()), key=lambda tally: (tally.queue_id, tally.channel)),
         )
 
     @classmethod
@@ -377,7 +378,7 @@ class Board:
             board._stand(None, agent)
         board._offers.update((offer.id, offer) for offer in rows.offers)
         for tally in rows.tallies:
-            board._line(tally.queue_id).tallies[tally.channel] = tally
+            board._line(tally.queue_id).tallies[tally.channel] = replace(tally)
         return board
 
     # ---- what it says
@@ -552,39 +553,55 @@ class Board:
 
     def _tally(self, line: Line, queue_id: str, channel: Channel) -> Tally:
         tally = line.tallies.get(channel)
-        return Tally(queue_id, channel) if tally is None else tally
+        if tally is None:
+            tally = line.tallies[channel] = Tally(queue_id, channel)
+        return tally
 
     def _stand(self, former: Agent | None, agent: Agent | None) -> None:
         """An agent's row is put in the place of the former one; None: there was none, or there is none any more."""
-        if former is not None:
-            self._states[former.state] -= 1
-            crew = self._crews[former.queues]
-            crew.members -= 1
-            crew.ready -= former.ready
-            crew.idle -= former.state == "idle"
         if agent is not None:
             self._agents[agent.agent_id] = agent
-            self._states[agent.state] += 1
-            joined = self._crews.get(agent.queues)
-            if joined is None:
-                joined = self._crews[agent.queues] = Crew()
-            joined.members += 1
-            joined.ready += agent.ready
-            joined.idle += agent.state == "idle"
-        if former is not None and not crew.members:
-            del self._crews[former.queues]
+            self._count(agent, 1)
+        if former is not None:
+            self._count(former, -1)
+
+    def _count(self, agent: Agent, change: int) -> None:
+        self._states[agent.state] += change
+        crew = self._crews.get(agent.queues)
+        if crew is None:
+            crew = self._crews[agent.queues] = Crew()
+        crew.members += change
+        if agent.ready:
+            crew.ready += change
+        if agent.state == "idle":
+            crew.idle += change
+        if not crew.members:
+            del self._crews[agent.queues]
+
+    def _renew(self, former: Agent, ready: bool, reason: str, contacts: tuple[Assignment, ...], at: int) -> None:
+        """An agent's new presence or contacts, and the state that a wallboard derives from them."""
+        state: State = "idle" if ready else "not-ready"
+        if contacts:
+            held = [assignment.status for assignment in contacts]
+            state = held[0] if len(held) == 1 else next(status for status in FOREMOST if status in held)
+        renewed = state != former.state or (state == "not-ready" and reason != former.reason)
+        since = at if renewed else former.since
+        agent = replace(former, ready=ready, reason=reason, contacts=contacts, state=state, since=since)
+        if renewed or ready != former.ready:
+            self._stand(former, agent)
+        else:
+            self._agents[agent.agent_id] = agent  # as many as before of each kind
 
     def _give(self, agent_id: str, assignment: Assignment, at: int) -> None:
         """The agent is offered the contact, talks to it or wraps it up, whatever it was to them before."""
         agent = self._agents[agent_id]
         contacts = (*without(agent.contacts, assignment.contact_id), assignment)
-        self._stand(agent, stood(agent, agent.ready, agent.reason, contacts, at))
+        self._renew(agent, agent.ready, agent.reason, contacts, at)
 
     def _part(self, agent_id: str, contact_id: str, at: int) -> None:
         agent = self._agents.get(agent_id)
         if agent is not None:
-            contacts = without(agent.contacts, contact_id)
-            self._stand(agent, stood(agent, agent.ready, agent.reason, contacts, at))
+            self._renew(agent, agent.ready, agent.reason, without(agent.contacts, contact_id), at)
 
     def _enter(self, contact: Contact) -> Line:
         line = self._line(contact.queue_id)
@@ -654,8 +671,7 @@ def contact_queued(board: Board, event: m.ContactQueued, at: int, _: int) -> Non
     )
     line = board._enter(contact)
     board._open_of.setdefault(event.source, {})[id] = None
-    tally = board._tally(line, event.queue_id, event.channel)
-    line.tallies[event.channel] = replace(tally, arrived=tally.arrived + 1)
+    board._tally(line, event.queue_id, event.channel).arrived += 1
 
 
 def contact_updated(board: Board, event: m.ContactUpdated, at: int, _: int) -> None:
@@ -701,13 +717,10 @@ def offer_accepted(board: Board, event: m.OfferAccepted, at: int, _: int) -> Non
     board._settle(contact, "accepted", at)
     tally = board._tally(line, contact.queue_id, contact.channel)
     threshold_s = board._thresholds.get(contact.queue_id, DEFAULT_THRESHOLD_S)
-    line.tallies[contact.channel] = replace(
-        tally,
-        answered=tally.answered + 1,
-        waited_ms=tally.waited_ms + event.waited_ms,
-        answered_within=tally.answered_within + (event.waited_ms <= threshold_s * 1000),
-        threshold_s=judged_by(tally, threshold_s),
-    )
+    tally.answered += 1
+    tally.waited_ms += event.waited_ms
+    tally.answered_within += event.waited_ms <= threshold_s * 1000
+    tally.threshold_s = judged_by(tally, threshold_s)
 
 
 def offer_declined(board: Board, event: m.OfferDeclined, at: int, _: int) -> None:
@@ -738,8 +751,7 @@ def contact_transferred(board: Board, event: m.ContactTransferred, at: int, _: i
         talked_ms=former.talked_ms + event.talked_ms,
     )
     line = board._enter(contact)
-    tally = board._tally(line, event.queue_id, contact.channel)
-    line.tallies[contact.channel] = replace(tally, transferred_in=tally.transferred_in + 1)
+    board._tally(line, event.queue_id, contact.channel).transferred_in += 1
 
 
 def contact_abandoned(board: Board, event: m.ContactAbandoned, at: int, _: int) -> None:
@@ -780,12 +792,12 @@ def agent_profile_changed(board: Board, event: m.AgentProfileChanged, at: int, _
 
 def agent_became_ready(board: Board, event: m.AgentBecameReady, at: int, _: int) -> None:
     agent = board._agents[event.agent_id]
-    board._stand(agent, stood(agent, True, "", agent.contacts, at))
+    board._renew(agent, True, "", agent.contacts, at)
 
 
 def agent_became_not_ready(board: Board, event: m.AgentBecameNotReady, at: int, _: int) -> None:
     agent = board._agents[event.agent_id]
-    board._stand(agent, stood(agent, False, event.reason, agent.contacts, at))
+    board._renew(agent, False, event.reason, agent.contacts, at)
 
 
 def agent_signed_out(board: Board, event: m.AgentSignedOut, at: int, _: int) -> None:
@@ -838,29 +850,16 @@ def leaves_unanswered(board: Board, contact: Contact, outcome: Outcome, waited_m
     line = board._leave_line(contact)
     tally = board._tally(line, contact.queue_id, contact.channel)
     threshold_s = board._thresholds.get(contact.queue_id, DEFAULT_THRESHOLD_S)
-    line.tallies[contact.channel] = replace(
-        tally,
-        abandoned=tally.abandoned + (outcome == "abandoned"),
-        timed_out=tally.timed_out + (outcome == "timed-out"),
-        abandoned_after=tally.abandoned_after + (waited_ms > threshold_s * 1000),
-        threshold_s=judged_by(tally, threshold_s),
-    )
+    tally.abandoned += outcome == "abandoned"
+    tally.timed_out += outcome == "timed-out"
+    tally.abandoned_after += waited_ms > threshold_s * 1000
+    tally.threshold_s = judged_by(tally, threshold_s)
     waited_ms += contact.waited_ms
     board._finish(replace(contact, status="finished", outcome=outcome, ended_at=at, waited_ms=waited_ms))
 
 
-def stood(agent: Agent, ready: bool, reason: str, contacts: tuple[Assignment, ...], at: int) -> Agent:
-    """The agent with a new presence or new contacts, and the state that a wallboard derives from them."""
-    state: State = "idle" if ready else "not-ready"
-    if contacts:
-        state = next(status for status in FOREMOST if any(a.status == status for a in contacts))
-    renewed = state != agent.state or (state == "not-ready" and reason != agent.reason)
-    since = at if renewed else agent.since
-    return replace(agent, ready=ready, reason=reason, contacts=contacts, state=state, since=since)
-
-
 def without(contacts: tuple[Assignment, ...], contact_id: str) -> tuple[Assignment, ...]:
-    return tuple(other for other in contacts if other.contact_id != contact_id)
+    return tuple([other for other in contacts if other.contact_id != contact_id])
 
 
 def judged_by(tally: Tally, threshold_s: int) -> int:
