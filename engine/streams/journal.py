@@ -6,7 +6,7 @@ first writes a marker; the marker's offset is the owner's number. Used by every 
 """
 
 import re
-from binascii import unhexlify
+from binascii import hexlify, unhexlify
 from hashlib import sha256
 from typing import Literal
 
@@ -90,8 +90,8 @@ def write_turn(owner: int, chain: bytes, turn: Turn, encoding: Encoding = "json"
     """(the record, the new chain). The turn is encoded once; owner and chain are put in front of it."""
     if encoding == "json":
         body = json_encode(turn)
-        digest = sha256(chain + body)
-        return b'{"owner":%d,"chain":"%s",%s' % (owner, digest.hexdigest().encode(), body[1:]), digest.digest()
+        chain = sha256(chain + body).digest()
+        return b'{"owner":%d,"chain":"%s",%s' % (owner, hexlify(chain), body[1:]), chain
     body = pack_encode(turn)
     chain = sha256(chain + body).digest()
     return pack_encode(_PackRecord(owner, chain, Raw(body))), chain
