@@ -359,6 +359,7 @@ class Embedded:
             self._offset += len(records)
             self.place = Place(records[-1].offset, partition.owner, turns[-1].position, partition.chain)
             self._show(turns)
+        partition.next_due()  # makes the indexes that the fold has laid aside, before anybody waits for them
 
 
 class _Poison(Exception):

@@ -38,6 +38,8 @@ def line_for(tables: Tables, need: Need) -> Line:
     line = tables.lines.get(need)
     if line is None:
         line = tables.lines[need] = Line(need)
+        if not tables.indexed:  # it is only the one need that many contacts share
+            return line
         line.who = who_can_serve(tables, need)
         tables.queue_lines.setdefault(need[0], {})[need] = line
         can = line.who.to_bytes(len(tables.numbers) // 8 + 1, "little")  # quicker to look into than a long integer
@@ -91,6 +93,8 @@ def flip(bits: dict[Any, int], key: str | int, bit: int) -> None:
 
 
 def enter_line(tables: Tables, contact: Contact) -> None:
+    if not tables.indexed:
+        return
     line = line_for(tables, contact.need)
     if not line.size:
         tables.idle_lines.pop(contact.need, None)
@@ -98,6 +102,8 @@ def enter_line(tables: Tables, contact: Contact) -> None:
 
 
 def leave_line(tables: Tables, contact: Contact) -> None:
+    if not tables.indexed:
+        return
     line = tables.lines[contact.need]
     line.remove((contact.due_at, contact.seq, contact.id))
     if not line.size:
@@ -160,6 +166,9 @@ def stand(tables: Tables, agent: Agent) -> None:
     """Stores an agent's new row and puts them where their room now belongs: nowhere while not ready or offered
     something."""
     id = agent.id
+    if not tables.indexed:
+        tables.agents[id] = agent
+        return
     former = tables.agents.get(id)
     bench = tables.numbers[agent.bench]
     room = 0

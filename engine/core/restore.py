@@ -1,14 +1,15 @@
-"""Rows out of the tables and back: what a snapshot holds. Everything that is derived is made anew."""
+"""Rows out of the tables and back: what a snapshot holds. Everything that is derived from them is made anew."""
 
 from sys import intern
-from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from .matching import enter_line, join_bench, settle, stand
+from .deadlines import Agenda, Unkept
+from .matching import enter_line, join_bench, line_for, settle, stand
+from .ordered import Lineup
 from .rules import Rules, compile_rules
-from .tables import Agent, Contact, Need, ProfileKey, Recent, Source, Tables, View
+from .tables import Agent, Contact, ProfileKey, Recent, Source, Tables, View
 
 Kept = tuple[str, int]  # key, value
 
@@ -50,32 +51,55 @@ def rows_of(view: View) -> Rows:
 def restored(rows: Rows, position: int, at: int) -> Tables:
     """position, at: of the last turn that the rows hold."""
     tables = Tables()
+    lay_indexes_aside(tables)
     tables.position, tables.at = position, at
     tables.rules, tables.version, tables.hash = compile_rules(rows.rules), rows.version, rows.hash
     for agent in rows.agents:
-        stand(tables, replace(agent, bench=join_bench(tables, rows.profiles[agent.bench])))
-    settle(tables)
-    needs: dict[Need, Need] = {}
+        tables.agents[agent.id] = replace(agent, bench=join_bench(tables, rows.profiles[agent.bench]))
     for row in rows.contacts:  # equal needs and sources are one object again
-        need = needs.setdefault(row.need, row.need)
-        contact = tables.contacts[row.id] = replace(row, need=need, source=intern(row.source))
+        contact = tables.contacts[row.id] = replace(
+            row, need=line_for(tables, row.need).need, source=intern(row.source)
+        )
         tables.by_source.setdefault(contact.source, {})[contact.id] = None
+    tables.sources = {source.id: source for source in rows.sources}
+    give_back(tables.seen, rows.seen)
+    give_back(tables.finished, rows.finished)
+    return tables
+
+
+def lay_indexes_aside(tables: Tables) -> None:
+    """From here on only rows are kept, and the benches that they name; all else that is derived waits."""
+    tables.indexed = False
+    tables.lines, tables.queue_lines, tables.idle_lines = {}, {}, {}
+    for bench in tables.benches.values():
+        bench.lines = ([], [], [])
+        bench.ready = 0
+    tables.lineups = [Lineup() for _ in tables.lineups]
+    tables.offers = tables.talks = tables.wraps = tables.waits = tables.declines = tables.silences = Unkept()
+
+
+def make_indexes(tables: Tables) -> None:
+    """Everything that is derived, from the rows: the same as if it had been kept all along."""
+    tables.indexed = True
+    tables.lines = {}
+    agents, tables.agents = tables.agents, {}
+    for agent in agents.values():
+        stand(tables, agent)
+    settle(tables)
+    tables.offers, tables.talks, tables.wraps = Agenda(), Agenda(), Agenda()
+    tables.waits, tables.declines, tables.silences = Agenda(), Agenda(), Agenda()
+    agendas = {"offered": tables.offers, "talking": tables.talks, "wrap-up": tables.wraps}
     for contact in sorted(tables.contacts.values(), key=lambda contact: (contact.due_at, contact.seq)):
         if contact.status == "waiting":
             enter_line(tables, contact)
+        else:
+            agendas[contact.status].put(contact.deadline_at, contact.id)
         if contact.status in ("waiting", "offered"):
             tables.waits.put(contact.give_up_at, contact.id)
         if contact.retry_at:
             tables.declines.put(contact.retry_at, contact.id)
-        if contact.deadline_at:
-            agenda: Any = {"offered": tables.offers, "talking": tables.talks, "wrap-up": tables.wraps}[contact.status]
-            agenda.put(contact.deadline_at, contact.id)
-    for source in rows.sources:
-        tables.sources[source.id] = source
+    for source in tables.sources.values():
         tables.silences.put(source.deadline_at, source.id)
-    give_back(tables.seen, rows.seen)
-    give_back(tables.finished, rows.finished)
-    return tables
 
 
 def kept(recent: Recent) -> list[Kept]:

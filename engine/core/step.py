@@ -6,6 +6,7 @@ from .decide import DECIDE
 from .evolve import EVOLVE
 from .matching import settle
 from .offers import offers
+from .restore import lay_indexes_aside, make_indexes
 from .tables import Tables, View
 
 
@@ -16,6 +17,8 @@ def step(tables: Tables, command: m.Command, source: str, id: str, position: int
     tables.position = position
     if at > tables.at:
         tables.at = at
+    if not tables.indexed:
+        make_indexes(tables)
     kind = type(command)
     own = kind is m.Tick  # the host's own: never repeated by a sender
     key = f"{source}\n{id}"
@@ -36,12 +39,14 @@ def step(tables: Tables, command: m.Command, source: str, id: str, position: int
 
 
 def fold(tables: Tables, turn: m.Turn) -> None:
-    """Writes an accepted turn into the tables, as `step` did when it was decided."""
+    """Writes an accepted turn into the rows, as `step` did when it was decided. Turns are mostly folded many in a row,
+    so the indexes are laid aside until somebody asks for them: whoever steps or asks for the next deadline."""
+    if tables.indexed:
+        lay_indexes_aside(tables)
     tables.position = turn.position
     tables.at = turn.at
     for event in turn.events:
         EVOLVE[type(event)](tables, event)
-    settle(tables)
     command = turn.command
     if command.type != "tick" and turn.events:
         tables.seen.note(f"{command.source}\n{command.id}", turn.position, turn.at)
@@ -52,14 +57,16 @@ def repeated(view: View, source: str, id: str) -> int | None:
     return view.seen.get(f"{source}\n{id}")
 
 
-def next_due(view: View) -> int:
+def next_due(tables: Tables) -> int:
     """When the next tick is due: the earliest deadline, or deadlines.NONE."""
+    if not tables.indexed:
+        make_indexes(tables)
     return min(
         NONE,
-        view.offers.next(),
-        view.wraps.next(),
-        view.talks.next(),
-        view.waits.next(),
-        view.declines.next(),
-        view.silences.next(),
+        tables.offers.next(),
+        tables.wraps.next(),
+        tables.talks.next(),
+        tables.waits.next(),
+        tables.declines.next(),
+        tables.silences.next(),
     )

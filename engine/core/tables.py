@@ -143,6 +143,7 @@ class Tables:
         "hash",
         "idle_benches",
         "idle_lines",
+        "indexed",
         "lines",
         "lineups",
         "numbers",
@@ -173,6 +174,7 @@ class Tables:
         self.sources: dict[str, Source] = {}
         self.seen = Recent()  # "source\nid" of a command that had events -> its position
         self.finished = Recent()  # contact id -> position at which it ended
+        self.indexed = True  # False: many turns are being folded, and what is derived waits until somebody asks for it
         # derived
         self.lines: dict[Need, Line] = {}
         self.benches: dict[ProfileKey, Bench] = {}

@@ -417,8 +417,22 @@ FAULTS = (
     fault(
         "who was ready is not after a restore",
         restore="""
--        stand(tables, replace(agent, bench=join_bench(tables, rows.profiles[agent.bench])))
-+        stand(tables, replace(agent, ready=False, bench=join_bench(tables, rows.profiles[agent.bench])))
+-        tables.agents[agent.id] = replace(agent, bench=join_bench(tables, rows.profiles[agent.bench]))
++        tables.agents[agent.id] = replace(agent, ready=False, bench=join_bench(tables, rows.profiles[agent.bench]))
+""",
+    ),
+    fault(
+        "who was ready before a fold counts twice after it",
+        restore="""
+-        bench.ready = 0
++        pass
+""",
+    ),
+    fault(
+        "who was offered something during a fold waits for ever",
+        restore="""
+-        if contact.status in ("waiting", "offered"):
++        if contact.status == "waiting":
 """,
     ),
 )

@@ -7,6 +7,7 @@ from typing import Any
 from engine.core import matching
 from engine.core.deadlines import Agenda
 from engine.core.ordered import NEVER, Lineup, Ordered
+from engine.core.step import next_due
 from engine.core.tables import Tables
 
 CHANNELS = ("call", "chat", "sms")
@@ -14,7 +15,10 @@ AGENDAS = {"offered": "offers", "talking": "talks", "wrap-up": "wraps"}
 
 
 def check_indexes(tables: Tables) -> None:
-    """AssertionError: an index says something else than the rows, or keeps what it should have let go."""
+    """AssertionError: an index says something else than the rows, or keeps what it should have let go. Indexes that a
+    fold has laid aside are asked for first."""
+    next_due(tables)
+    assert tables.indexed
     check_lines(tables)
     check_benches(tables)
     check_bits(tables)

@@ -669,6 +669,8 @@ class Day:
         assert rows(self.twin) == rows(self.partition), "fold equals step"
         check_indexes(tables)
         check_indexes(self.twin.pools[POOL])
+        assert rows(self.twin) == rows(self.partition), "making the indexes changes no row"
+        assert next_due(self.twin.pools[POOL]) == next_due(tables)
 
 
 def rows(partition: Partition) -> bytes:
