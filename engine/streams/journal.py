@@ -68,7 +68,7 @@ class Void(Struct, frozen=True):
     """A record that does not count, and why. alarm: it is of the newest owner, which should never happen."""
 
     offset: int
-    why: Literal["older-owner", "unknown-owner", "position-not-later", "chain-broken", "not-a-record"]
+    why: Literal["older-owner", "unknown-owner", "position-not-later", "chain-broken", "not-a-record", "read-again"]
     alarm: bool
 
 

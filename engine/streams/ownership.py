@@ -3,9 +3,9 @@
 One `Ownership` is one worker's attempt to own one partition, from the fold to the loss. A host does what it says and
 reports what came of it:
 
-    fold(record) …            the journal, to its end
+    fold(record) …            the journal from `reads_from` to its end
     marker(ours)              -> bytes to append with a producer of its own; marked(offset)
-    fold(record) …            on, until `taken`
+    fold(record) …            again from `reads_from`, until `taken`
     seek()                    -> the offset from which commands are to be read, for polls of this generation
     decide(batch)             -> what became of each; those with a record are appended in order
     appended(offset, count)   as each append is acknowledged; only then may anything be told
@@ -17,14 +17,14 @@ anew. The same code runs in the explorer of interleavings (tests/streams/explore
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import NoReturn, Protocol
 
-from msgspec import Struct
+from msgspec import MsgspecError, Struct
 from msgspec.structs import replace
 
 from engine.core.messages import Turn
 
-from .journal import FORMAT, Marker, Place, Reader, Void, write_marker
+from .journal import FORMAT, Marker, Place, Reader, Void, split_turn, write_marker
 from .log import Entry, Record
 from .partition import Decided
 
@@ -90,7 +90,11 @@ class Ownership:
         self.lost = ""  # why, once it is
         self.number = -1  # the owner's number: the offset of our marker
         self.ours: Marker | None = None
-        self.place = reader.place  # the last turn of which we know that it stands in the journal
+        self.engine = reader.marker  # the marker of the newest engine that has had the partition
+        self.place = reader.place  # the last record that counts and of which we know that it stands in the journal
+        self.turn = reader.place if reader.place.offset > reader.place.owner else None  # the last turn of these
+        self.since = (reader.place, reader.marker, reader.first)  # the reader as it stood there
+        self._read_from_turn()
         self.flight: deque[Place] = deque()  # turns that have been handed out to be appended, in order
         self.next_offset = -1  # what our next append should get
         self.next_position = -1  # what our next batch should begin with
@@ -99,33 +103,75 @@ class Ownership:
 
     # ---- taking
 
+    def _read_from_turn(self) -> None:
+        """The last turn is to be read again, and all that came after it: since it was read, or since the snapshot was
+        written, the log may have been cut; what is decided on a lost turn would count for nobody."""
+        self.reader.place, self.reader.marker, self.reader.first = self.since
+        self.found = self.turn is None  # whether the last turn has been found where it stood
+        self.reads_from = self.reader.place.offset + (1 if self.found else 0)
+
     def fold(self, record: Record) -> Turn | Marker | Void:
-        """The next journal record. JournalBroken: it cannot be read on."""
+        """The journal record at or after `reads_from`. JournalBroken: it cannot be read on. FoldAgain: the snapshot is
+        of another journal. Lost, CannotTake: somebody else has come."""
         self._must_be_ours()
+        offset = record.offset
+        assert offset >= self.reads_from, "the journal is read in order"
+        self.reads_from = offset + 1
+        if self.turn is not None and not self.found:
+            self._find(self.turn, record)
+            return Void(offset, "read-again", alarm=False)
         found = self.reader.read(record)
-        if isinstance(found, Turn):
-            self.pools.fold(found, self.reader.place)
-        elif isinstance(found, Marker):
-            self._meet(record.offset, found)
-        elif found.alarm and not self.whole:
-            raise FoldAgain(f"journal offset {record.offset} is void ({found.why}) after the snapshot")
         self.place = self.reader.place
+        if isinstance(found, Turn):
+            self.turn, self.since = self.place, (self.place, self.reader.marker, self.reader.first)
+            self.pools.fold(found, self.place)
+        elif isinstance(found, Void):
+            self._must_not_alarm(found)
+        else:
+            self._meet(found)
+        if 0 <= self.number <= offset:
+            self._must_be_newest()
         return found
 
-    def _meet(self, offset: int, marker: Marker) -> None:
-        """A marker behind ours, or another one where ours should stand (the log was cut), is another's."""
-        if 0 <= self.number <= offset and (offset != self.number or marker != self.ours):
-            self._lose(f"{marker.worker} has taken the partition at journal offset {offset}")
-        first = self.reader.first
-        if offset == self.number and first is not None and first.base != self.base:
-            self._lose(f"{first.worker} has begun to move a log here, between our look and our marker")
+    def _meet(self, marker: Marker) -> None:
+        """Not only the newest: an old engine's marker that has arrived late must not hide a newer engine's."""
+        if self.engine is None or version_of(marker.engine) >= version_of(self.engine.engine):
+            self.engine = marker
+        if self.ours is not None and marker != self.ours:
+            self._may_follow(marker, self.ours)
+
+    def _find(self, turn: Place, record: Record) -> None:
+        """The last turn must stand where it was read."""
+        if record.offset != turn.offset or chain_of(record.body) != turn.chain:
+            self._begin_anew(f"the journal does not hold turn {turn.position} at offset {turn.offset}")
+        self.found = True
+
+    def _must_not_alarm(self, void: Void) -> None:
+        if void.alarm and not self.whole:
+            self._begin_anew(f"journal offset {void.offset} is void ({void.why}) after the snapshot")
+
+    def _begin_anew(self, why: str) -> NoReturn:
+        if self.whole:
+            self._lose(f"{why}: it was cut")
+        self.lost = why
+        raise FoldAgain(why)
+
+    def _must_be_newest(self) -> None:
+        """Until we write, the last record that counts is our marker. (After a cut, turns of a former owner of the same
+        number may come after it, and count.) The log is what our marker says."""
+        first, newest, place = self.reader.first, self.reader.marker, self.reader.place
+        if first is None or newest is None or place.offset != self.number or newest != self.ours:
+            self._lose(f"our marker is at journal offset {self.number}, and {place.offset} of {place.owner} counts")
+        elif log_of(newest) != log_of(first):
+            self._lose(f"{first.worker} has begun a log here between our look and our marker")
 
     def marker(self, ours: Marker) -> bytes:
         """Our marker, to be appended: what `ours` says of worker, time and topics, and of the log what its first marker
         says. CannotTake: we must not."""
         self._must_be_ours()
         newest, first = self.reader.marker, self.reader.first
-        if newest is not None and first is not None:
+        if self.engine is not None and newest is not None and first is not None:
+            self._may_follow(self.engine, ours)
             self._may_follow(newest, ours)
             self._must_be_whole(first)
             ours = replace(
@@ -136,23 +182,27 @@ class Ownership:
 
     def _may_follow(self, newest: Marker, ours: Marker) -> None:
         if newest.format > FORMAT or version_of(newest.engine) > version_of(ours.engine):
-            raise CannotTake(
+            self._stop(
                 f"Engine {newest.engine} (format {newest.format}) has had this partition; this worker is engine "
                 f"{ours.engine} and may not know all that it wrote. Start workers of that version or a newer one."
             )
         if newest.partitions != ours.partitions:
-            raise CannotTake(
+            self._stop(
                 f"The log was begun with {newest.partitions} partitions, and the topics have {ours.partitions}. The "
                 "number never changes, since pools would change places: give the topics their former number, or begin "
                 "a log of another prefix."
             )
-        assert newest.partition == ours.partition, "a topic's partition stays where it is"
+        if newest.partition != ours.partition:
+            self._stop(
+                f"The journal is that of partition {newest.partition}, and stands in {ours.partition}: a byte copy of "
+                "a topic is no journal. Copy a log with `waitline export` and `waitline migrate`."
+            )
         for name, was, now in (
             ("journal", newest.journal_id, ours.journal_id),
             ("commands", newest.commands_id, ours.commands_id),
         ):
             if was and now and was != now:
-                raise CannotTake(
+                self._stop(
                     f"The {name} topic is not the one that this log was written with (id {now}, and was {was}): it was "
                     "deleted and made anew. Restore it, or begin a log of another prefix."
                 )
@@ -160,7 +210,7 @@ class Ownership:
     def _must_be_whole(self, first: Marker) -> None:
         """A log that was moved here has its last turn right before the base."""
         if self.reader.place.position < first.base - 1:
-            raise CannotTake(
+            self._stop(
                 f"The log {first.log} was being moved here, and only a part of it has arrived (position "
                 f"{self.reader.place.position} of {first.base - 1}). Finish it with `waitline migrate`."
             )
@@ -169,14 +219,14 @@ class Ownership:
         """The broker has put our marker there."""
         self._must_be_ours()
         self.number = offset
-        newest = self.reader.marker
-        if newest is not None and self.reader.place.owner >= offset:  # what comes after has been folded already
-            self._meet(self.reader.place.owner, newest)
+        if self.turn is not None and self.turn.offset >= offset:
+            self._begin_anew(f"the journal has gone on at {offset}, before the turn of command {self.turn.position}")
+        self._read_from_turn()
 
     @property
     def taken(self) -> bool:
         """All that stood before our marker has been folded, and nobody has come after us."""
-        return self.number >= 0 and self.reader.place.offset == self.number and not self.lost
+        return self.reader.place.offset == self.number >= 0 and not self.lost
 
     # ---- commands
 
@@ -191,7 +241,7 @@ class Ownership:
             self.pools.owner = self.number
         offset = self.next_position - self.base
         if begins > offset:
-            raise CannotTake(
+            self._stop(
                 f"The commands begin at offset {begins}, and {offset} is the next to be decided: some have expired "
                 "before they were read. Nothing is skipped silently; see the runbook for expired commands."
             )
@@ -224,8 +274,16 @@ class Ownership:
         return decided
 
     def _must_follow(self, batch: Batch) -> None:
-        if batch.generation != self.generation or batch.begin != self.next_position:
-            raise SeekAgain(f"the batch begins at {batch.begin}, and {self.next_position} comes next")
+        if batch.generation != self.generation:
+            raise SeekAgain(f"the batch is of seek {batch.generation}, and this is {self.generation}")
+        self.consumer_stands(batch.begin)
+
+    def consumer_stands(self, position: int) -> None:
+        """Where the next poll will begin, looked at also when none brings anything (and nothing polled waits to be
+        decided): a consumer that was moved to the end of the commands would be noticed only with the next of them."""
+        self._must_be_ours()
+        if position != self.next_position:
+            raise SeekAgain(f"the commands go on at {position}, and {self.next_position} comes next")
 
     # ---- appends
 
@@ -250,24 +308,44 @@ class Ownership:
         """The offset that the journal's next record will get, as the broker says: looked at also when nothing is to be
         written, since an owner of another version that finds nothing to say would never notice that it has lost."""
         self._must_be_ours()
+        if self.generation == 0:  # still taking: what comes after our marker is for `fold` to judge
+            return
         least = self.flight[0].offset if self.flight else self.next_offset
         if not least <= offset <= self.next_offset:
             self._lose(f"the journal ends at {offset}, not at {self.next_offset}: it was cut, or another has written")
 
     @property
     def snapshot_place(self) -> Place | None:
-        """Where a snapshot of the pools would stand; None while turns are in flight, which it must not hold."""
-        return self.place if not self.flight and self.taken and self.pools.chain == self.place.chain else None
+        """Where a snapshot of the pools would stand: at a turn of our own, so that whoever begins with it can find the
+        turn again. None while turns are in flight, which it must not hold."""
+        return self.place if not self.lost and not self.flight and self.place.offset > self.number >= 0 else None
 
     # ----
 
-    def _lose(self, why: str) -> None:
+    def _lose(self, why: str) -> NoReturn:
         self.lost = why
         raise Lost(why)
+
+    def _stop(self, why: str) -> NoReturn:
+        self.lost = why
+        raise CannotTake(why)
 
     def _must_be_ours(self) -> None:
         if self.lost:
             raise Lost(self.lost)
+
+
+def chain_of(record: bytes) -> bytes:
+    """What a turn record says of its chain; empty if it is none."""
+    try:
+        return split_turn(record)[1]
+    except (ValueError, MsgspecError):
+        return b""
+
+
+def log_of(marker: Marker) -> tuple[object, ...]:
+    """What its first marker says of a log, and all others must repeat."""
+    return marker.log, marker.time, marker.base, marker.chain
 
 
 def version_of(engine: str) -> tuple[int, ...]:
