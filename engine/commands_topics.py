@@ -9,9 +9,10 @@ from typing import Any
 import click
 from msgspec.structs import replace
 
+from engine.agents.access import ROLES, Role, grants
 from engine.agents.connection import Connection
 from engine.commands_options import json_option, kafka_options, write_json
-from engine.streams.topics import DEVELOPMENT, RETENTION_DAYS, TOPICS, Shape
+from engine.streams.topics import DEVELOPMENT, PREFIX, RETENTION_DAYS, TOPICS, Shape
 
 
 @click.group("topics")
@@ -102,6 +103,51 @@ def apply_command(connection: Connection, shape: Shape, partitions_given: bool, 
     or refuses.
     """
     _run(connection, shape, partitions_given, as_json, change=True)
+
+
+@topics_command.command("acl")
+@click.option("--role", type=click.Choice(ROLES), required=True, help="What the principal is to do; see above.")
+@click.option(
+    "--principal",
+    required=True,
+    metavar="User:NAME",
+    help="Who gets the rights: a SCRAM user, or the subject of a client's certificate (User:CN=crm).",
+)
+@click.option(
+    "--group",
+    metavar="TEXT",
+    help="What the names of a reader's groups begin with; the user's name and a dot by default.",
+)
+@click.option("--prefix", default=PREFIX, show_default=True, help="What the names of all topics begin with.")
+@click.option(
+    "--broker", metavar="HOST:PORT", default="localhost:9092", show_default=True, help="For the commands shown."
+)
+@json_option
+def acl_command(role: Role, principal: str, group: str | None, prefix: str, broker: str, as_json: bool) -> None:
+    """Write the access rights that a role needs, and no more, as commands of Kafka's own kafka-acls.sh.
+
+    Nothing is changed: an administrator of the cluster runs them, with how they connect in admin.properties. They hold
+    on a cluster with an authorizer; without one everybody may do everything.
+
+    \b
+        adapter   writes commands
+        engine    workers and doors: reads and writes all topics of this prefix, and has its groups
+        reader    CRMs, wallboards: reads events and status, in groups of its own
+        auditor   reads everything, settings too, and writes nothing
+
+    Exit status: 0, or 2 wrong use.
+    """
+    kind, _, name = principal.partition(":")
+    if kind != "User" or not name:
+        raise click.UsageError(f"{principal!r} is no principal: write User:NAME.")
+    try:
+        found = grants(role, principal, prefix, group or f"{name}.")
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    if as_json:
+        write_json({"role": role, "grants": found, "commands": [each.command(broker) for each in found]})
+    else:
+        click.echo("\n".join(each.command(broker) for each in found))
 
 
 def _run(connection: Connection, shape: Shape, partitions_given: bool, as_json: bool, change: bool) -> None:

@@ -24,7 +24,7 @@ from msgspec import Struct
 
 POM = Path(__file__).with_name("kafka-pom.xml")
 KAFKA_VERSION = "4.1.1"
-MAIN_JAR = f"kafka_2.13-{KAFKA_VERSION}.jar"
+JARS = (f"kafka_2.13-{KAFKA_VERSION}.jar", f"kafka-tools-{KAFKA_VERSION}.jar")  # what the folder is known by
 HOST = "127.0.0.1"
 START_S = 60.0  # a loaded machine of two cores needs ten; who waits for a minute waits for nothing
 STOP_S = 20.0  # Kafka closes its segments on SIGTERM in about two
@@ -274,7 +274,7 @@ def fetch_jars(say: Callable[[str], None] = silent) -> Path:
     """The folder with the jars. Maven copies them into a folder beside it, which gets the name only when it is whole: a
     fetch that broke off leaves nothing that looks like a broker."""
     folder = jars_folder()
-    if (folder / MAIN_JAR).exists():
+    if _whole(folder):
         return folder
     maven = shutil.which("mvn")
     if maven is None:
@@ -298,9 +298,13 @@ def fetch_jars(say: Callable[[str], None] = silent) -> Path:
         try:
             os.rename(f"{part}/jars", folder)
         except OSError:
-            if not (folder / MAIN_JAR).exists():  # else somebody else was as quick
+            if not _whole(folder):  # else somebody else was as quick
                 raise
     return folder
+
+
+def _whole(folder: Path) -> bool:
+    return all((folder / jar).exists() for jar in JARS)
 
 
 def _java(java: str, jars: Path, main: str, *arguments: str) -> list[str]:

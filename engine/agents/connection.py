@@ -7,7 +7,7 @@ import os
 import ssl
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 from msgspec import Struct
@@ -19,17 +19,27 @@ class ConnectionProblem(Exception):
     """What is wrong in the settings, in a sentence for a person."""
 
 
+Protocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
+Mechanism = Literal["SCRAM-SHA-256", "SCRAM-SHA-512"]
+
+
 class _File(Struct, forbid_unknown_fields=True):
     """The TOML file, key by key."""
 
     brokers: str = ""
-    protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    mechanism: Literal["SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+    protocol: Protocol = "PLAINTEXT"
+    mechanism: Mechanism = "SCRAM-SHA-512"
     username: str = ""
     password_file: str = ""
     ca_file: str = ""
     cert_file: str = ""
     key_file: str = ""
+
+
+_KEYS = (
+    f"The keys are: {', '.join(_File.__struct_fields__)}. `protocol` is one of {', '.join(get_args(Protocol))}, "
+    f"`mechanism` one of {', '.join(get_args(Mechanism))}. The password itself stands in {PASSWORD} or in a file."
+)
 
 
 class Connection(Struct, frozen=True):
@@ -38,8 +48,8 @@ class Connection(Struct, frozen=True):
     to see a certificate of ours."""
 
     brokers: str
-    protocol: str = "PLAINTEXT"
-    mechanism: str = "SCRAM-SHA-512"
+    protocol: Protocol = "PLAINTEXT"
+    mechanism: Mechanism = "SCRAM-SHA-512"
     username: str = ""
     password: str = ""
     ca_file: str = ""
@@ -104,8 +114,7 @@ def read_connection(brokers: str = "", file: Path | None = None) -> Connection:
         except OSError as error:
             raise ConnectionProblem(f"{file} cannot be read: {error.strerror}.") from None
         except (ValueError, msgspec.ValidationError) as error:  # no UTF-8, no TOML, no such key
-            keys = ", ".join(_File.__struct_fields__)
-            raise ConnectionProblem(f"{file}: {error}. The keys are: {keys}.") from None
+            raise ConnectionProblem(f"{file}: {error}. {_KEYS}") from None
     folder = file.parent if file else Path()
     brokers = brokers or said.brokers
     if not brokers:
@@ -121,7 +130,7 @@ def read_connection(brokers: str = "", file: Path | None = None) -> Connection:
             raise ConnectionProblem(
                 f"{said.protocol} needs a user and a password: `username` in {file}, and {PASSWORD} or `password_file`."
             )
-    return Connection(
+    connection = Connection(
         brokers,
         said.protocol,
         said.mechanism,
@@ -129,6 +138,8 @@ def read_connection(brokers: str = "", file: Path | None = None) -> Connection:
         password,
         *(str(folder / name) if name else "" for name in (said.ca_file, said.cert_file, said.key_file)),
     )
+    connection.tls()  # what is wrong with certificates is said now, not when a client is made
+    return connection
 
 
 def _password(file: Path | None) -> str:
