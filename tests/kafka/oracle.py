@@ -34,10 +34,10 @@ class Checked(Struct):
     failed: int = 0
 
 
-async def check(broker: str, prefix: str, within_s: float = 30) -> Checked:
+async def check(broker: str | Connection, prefix: str, within_s: float = 30) -> Checked:
     """Waits until the workers have decided what is in the log now, and looks at all of it. AssertionError: what must
     hold does not."""
-    connection = Connection(broker)
+    connection = Connection(broker) if isinstance(broker, str) else broker
     async with admin_of(connection) as admin:
         partitions = partitions_there(await look(admin, Shape(prefix)), Shape(prefix)) or 0
     assert partitions, "there is no such log"
