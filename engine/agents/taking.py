@@ -85,7 +85,7 @@ async def _take(log: PartitionLog, producer: AIOKafkaProducer, worker: str, take
             f"The journal begins at offset {begins}: what it began with has been deleted, and there is no snapshot of "
             "it. Restore the topic, and give it unlimited retention (waitline topics plan)."
         )
-    await _fold(log, taken, ownership.place.offset + 1, ends)
+    await _fold(log, taken, ownership.reads_from, ends)
     first = ownership.reader.first
     if first is not None and first.time != "real":
         raise CannotTake(f"This log holds {first.time} time, and a worker serves real time only.")
@@ -106,7 +106,7 @@ async def _take(log: PartitionLog, producer: AIOKafkaProducer, worker: str, take
     said = await producer.send_and_wait(log.shape.named(JOURNAL), marker, partition=log.number)
     taken.clock.measured(said.timestamp, sent, now_ms())
     ownership.marked(said.offset)
-    await _fold(log, taken, ends, said.offset + 1)
+    await _fold(log, taken, ownership.reads_from, said.offset + 1)
     assert ownership.taken and ownership.ours is not None
     taken.partition.encoding = ownership.ours.encoding
     return taken
