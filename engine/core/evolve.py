@@ -99,6 +99,7 @@ def declines_lapsed(tables: Tables, event: m.DeclinesLapsed) -> None:
     contact = tables.contacts[event.contact_id]
     tables.declines.drop(contact.retry_at, contact.id)
     tables.contacts[contact.id] = replace(contact, declined_by=(), retry_at=0)
+    tables.passed_over.pop(contact.id, None)
 
 
 def contact_transferred(tables: Tables, event: m.ContactTransferred) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from .ordered import NEVER
-from .rules import FULL, INDEX, ROOMS_WITH
+from .deadlines import NONE
+from .ordered import NEVER, Entry
+from .rules import EVERY, FULL, INDEX, NEEDS_MORE, PART, ROOMS_WITH
 from .tables import Agent, Bench, Contact, Line, Load, Need, ProfileKey, Tables, View
 
 KEPT = 1024  # empty lines, and benches nobody is signed in with
@@ -98,18 +99,37 @@ def enter_line(tables: Tables, contact: Contact) -> None:
     line = line_for(tables, contact.need)
     if not line.size:
         tables.idle_lines.pop(contact.need, None)
+    former = line.first
     line.add((contact.due_at, contact.seq, contact.id))
+    if line.first is not former:
+        behead(tables, line, former)
 
 
 def leave_line(tables: Tables, contact: Contact) -> None:
     if not tables.indexed:
         return
     line = tables.lines[contact.need]
+    former = line.first
     line.remove((contact.due_at, contact.seq, contact.id))
+    if line.first is not former:
+        behead(tables, line, former)
+        tables.released.append((line.index, former[0], line.first[0]))
     if not line.size:
         tables.idle_lines[contact.need] = None
         if len(tables.idle_lines) > KEPT:
             forget_line(tables, next(iter(tables.idle_lines)))
+
+
+def behead(tables: Tables, line: Line, former: Entry) -> None:
+    """Another contact, or none, is first in the line."""
+    heads, first = tables.heads[line.index], line.first
+    if former is not NEVER:
+        heads.remove(former)
+        tables.passed_over.pop(former[2], None)
+    if first is not NEVER:
+        heads.add(first)
+        if tables.contacts[first[2]].declined_by:
+            tables.passed_over[first[2]] = None
 
 
 def forget_line(tables: Tables, need: Need) -> None:
@@ -203,24 +223,74 @@ def settle(tables: Tables) -> None:
 
 
 def longest_idle(view: View, contact: Contact) -> str:
-    """Of the agents who stand, have room and can serve the contact: the longest idle; ties by id. Empty: nobody."""
+    """Of the agents who stand, have room that is not kept for another, and can serve the contact: the longest idle;
+    ties by id. Empty: nobody."""
     line = view.lines[contact.need]
     who = line.who
     if not who:
         return ""
     best = NEVER
+    before = contact.due_at - view.rules.grace_ms
     for room in ROOMS_WITH[contact.need[1]]:
         lineup = view.lineups[room]
         if lineup.first < best:
-            found = lineup.first_of(who, line.profiles, contact.declined_by)
+            if room == EVERY:
+                found = lineup.first_of(who, line.profiles, contact.declined_by)
+            else:
+                found = first_with_room(view, contact, line, room, before)
             if found < best:
                 best = found
     return best[1] if best is not NEVER else ""
 
 
+def first_with_room(view: View, contact: Contact, line: Line, room: int, before: int) -> Entry:
+    """The longest idle in the line-up of a room in which some channels do not fit, but for those whose room is kept for
+    a contact of such a channel that is due before `before`."""
+    kept = 0
+    passed_on: list[str] = []
+    for i in NEEDS_MORE[room]:
+        for head in view.heads[i]:
+            if head[0] >= before or not line.who & ~kept:
+                break
+            waiting = view.contacts[head[2]]
+            kept |= view.lines[waiting.need].who
+            passed_on += waiting.declined_by
+    lineup = view.lineups[room]
+    found = lineup.first_of(line.who, line.profiles, contact.declined_by, kept)
+    for id in passed_on:  # nothing is kept for a contact that the agent has declined
+        agent = view.agents.get(id)
+        if (
+            agent is not None
+            and agent.room == room
+            and agent.bench in line.profiles
+            and id not in contact.declined_by
+            and not is_kept(view, agent, before)
+        ):
+            found = min(found, (agent.idle_since, id, agent.bench))
+    return found
+
+
+def is_kept(view: View, agent: Agent, before: int) -> bool:
+    """Whether the room that this standing agent has left is kept: a contact that they can serve, that needs more, and
+    that they have not declined, is due before `before`."""
+    lines = view.numbers[agent.bench].lines
+    for i in NEEDS_MORE[agent.room]:
+        for line in lines[i]:
+            if line.first[0] < before and first_not_declined(view, line, agent.id)[0] < before:
+                return True
+    return False
+
+
+def first_not_declined(view: View, line: Line, agent_id: str) -> Entry:
+    for entry in line:
+        if agent_id not in view.contacts[entry[2]].declined_by:
+            return entry
+    return NEVER
+
+
 def earliest_due(view: View, agent: Agent) -> str:
     """Of the waiting contacts that this standing agent has room for and can serve: the earliest due; ties by arrival.
-    Empty: none."""
+    Empty: none, or the room is kept for one that is due earlier."""
     lines = view.numbers[agent.bench].lines
     first = NEVER
     room = agent.room
@@ -232,18 +302,39 @@ def earliest_due(view: View, agent: Agent) -> str:
                     first = head
     if first is NEVER:
         return ""
-    contacts, id = view.contacts, agent.id
+    id = agent.id
+    if id in view.contacts[first[2]].declined_by:  # the first of each line that the agent has not declined
+        first = NEVER
+        for i in range(3):
+            if room >> i & 1:
+                for line in lines[i]:
+                    if line.first < first:
+                        first = min(first, first_not_declined(view, line, id))
+        if first is NEVER:
+            return ""
+    if room != EVERY and is_kept(view, agent, first[0] - view.rules.grace_ms):
+        return ""
     contact_id: str = first[2]
-    if id not in contacts[contact_id].declined_by:
-        return contact_id
-    first = NEVER  # declined: the first of each line that the agent has not declined
-    for i in range(3):
-        if room >> i & 1:
-            for line in lines[i]:
-                for entry in line:
-                    if entry >= first:
-                        break
-                    if id not in contacts[entry[2]].declined_by:
-                        first = entry
-                        break
-    return first[2] if first is not NEVER else ""
+    return contact_id
+
+
+def let_go(view: Tables) -> list[Entry]:
+    """Of the lines for which room may have been kept no longer since the heads in `released` have left: each one's
+    first. Theirs are due later than what has left, by more than the grace, and not later than what now comes first
+    there."""
+    released, view.released = view.released, []
+    if not any(view.lineups[room].size for room in PART):
+        return []  # nobody stands with room for some channels only
+    grace_ms, found = view.rules.grace_ms, []
+    for index, due_at, next_at in released:
+        for i in range(len(view.heads)):
+            if i != index:
+                heads = view.heads[i]
+                head = heads.after((due_at + grace_ms, NONE))
+                while head is not NEVER and head[0] <= next_at + grace_ms:
+                    found.append(head)
+                    head = heads.after(head)
+    for id in view.passed_over:  # may hide one behind it whom those can serve who have declined it
+        contact = view.contacts[id]
+        found.append((contact.due_at, contact.seq, id))
+    return found

@@ -201,9 +201,10 @@ class ContactUpdated(Event, frozen=True):
 class OfferIssued(Event, frozen=True):
     """Held out to one agent until expires_at.
 
-    reason: `longest-idle` (the contact came free, and of the agents who can serve it this one had been idle longest) or
-    `earliest-due` (the agent came free, and of the contacts they can serve this one was due first); then
-    `after-decline` where agents are left out who have declined the contact, or passed it on.
+    reason: `longest-idle` (the contact came free, and of the agents who can serve it this one had been idle longest),
+    `earliest-due` (the agent came free, and of the contacts they can serve this one was due first) or `room-released`
+    (the room had been kept for one that was due earlier, and is so no longer); then `after-decline` where agents are
+    left out who have declined the contact, or passed it on.
     """
 
     contact_id: str

@@ -1,22 +1,25 @@
 """Who is offered to whom: all matching, in one place. Writes nothing.
 
-Between turns nobody waits whom a standing agent could serve. So only agents and contacts that the events of this turn
-have set free can make a new pair: `stirred` names them, and no one else is looked at.
+Between turns nobody waits whom a standing agent could serve, but for room that is kept: while the earliest due contact
+of an agent needs more room than they have left, nothing is offered to them that is due later by more than the grace. So
+only agents and contacts that the events of this turn have set free can make a new pair, and contacts for which room was
+kept no longer: `stirred` and `let_go` name them, and no one else is looked at.
 """
 
 from collections.abc import Callable
 from heapq import heapify, heappop, heappush
 
 from . import messages as m
-from .matching import earliest_due, longest_idle, settle
+from .matching import earliest_due, let_go, longest_idle, settle
+from .ordered import NEVER
 from .tables import Agent, Contact, Tables, View
 
 Reason = tuple[str, ...]
 LONGEST_IDLE: Reason = ("longest-idle",)
 EARLIEST_DUE: Reason = ("earliest-due",)
+ROOM_RELEASED: Reason = ("room-released",)
 AFTER_DECLINE: dict[Reason, Reason] = {
-    LONGEST_IDLE: ("longest-idle", "after-decline"),
-    EARLIEST_DUE: ("earliest-due", "after-decline"),
+    reason: (*reason, "after-decline") for reason in (LONGEST_IDLE, EARLIEST_DUE, ROOM_RELEASED)
 }
 
 AGENT, CONTACT, BOTH = 1, 2, 3
@@ -65,41 +68,49 @@ def offers(view: Tables, events: list[m.Event], issue: Callable[[Tables, m.Offer
     one turn.
     """
     agents, contacts = stirred(view, events)
-    if len(agents) == 1 and not contacts:  # by far the most frequent turns: nobody, one agent, one contact
+    if len(agents) == 1 and not contacts and not view.released:  # the most frequent turns: one agent, one contact
         contact_id = earliest_due(view, agents[0])
         if contact_id:
             issue_to(view, view.contacts[contact_id], agents[0].id, EARLIEST_DUE, events, issue)
-        return
+        agents = []
     if view.freed:
         settle(view)
-    if not agents and len(contacts) < 2:
-        for contact in contacts:
-            chosen = longest_idle(view, contact)
-            if chosen:
-                issue_to(view, contact, chosen, LONGEST_IDLE, events, issue)
-        return
+    if not agents and len(contacts) == 1 and not view.released:
+        chosen = longest_idle(view, contacts[0])
+        if chosen:
+            issue_to(view, contacts[0], chosen, LONGEST_IDLE, events, issue)
+        contacts = []
 
-    # (…, the agent who brought the contact forward; "" where it came by itself)
-    ahead = [(contact.due_at, contact.seq, contact.id, "") for contact in contacts]
+    # (…, the agent who brought the contact forward; "" where it came by itself; why)
+    ahead = [(contact.due_at, contact.seq, contact.id, "", LONGEST_IDLE) for contact in contacts]
     heapify(ahead)
     for agent in agents:
         bring_forward(view, agent, ahead)
-    while ahead:
-        _, _, contact_id, agent_id = heappop(ahead)
+    while ahead or view.released:
+        if view.released:
+            for head in let_go(view):
+                heappush(ahead, (*head, "", ROOM_RELEASED))
+            continue
+        due_at, seq, contact_id, agent_id, reason = heappop(ahead)
         contact = view.contacts[contact_id]
         if contact.status == "waiting":
             chosen = longest_idle(view, contact)
             if chosen:
-                issue_to(view, contact, chosen, EARLIEST_DUE if agent_id else LONGEST_IDLE, events, issue)
+                issue_to(view, contact, chosen, reason, events, issue)
+            if reason is ROOM_RELEASED and (chosen or contact.declined_by):
+                following = view.lines[contact.need].after((due_at, seq, contact_id))
+                if following is not NEVER:
+                    heappush(ahead, (*following, "", ROOM_RELEASED))
         if agent_id and view.agents[agent_id].room:  # another took it: what is next for this one?
+            assert contact.status != "waiting" or chosen, "who brings a contact forward can have it"
             bring_forward(view, view.agents[agent_id], ahead)
 
 
-def bring_forward(view: View, agent: Agent, ahead: list[tuple[int, int, str, str]]) -> None:
+def bring_forward(view: View, agent: Agent, ahead: list[tuple[int, int, str, str, Reason]]) -> None:
     contact_id = earliest_due(view, agent)
     if contact_id:
         contact = view.contacts[contact_id]
-        heappush(ahead, (contact.due_at, contact.seq, contact_id, agent.id))
+        heappush(ahead, (contact.due_at, contact.seq, contact_id, agent.id, EARLIEST_DUE))
 
 
 def issue_to(

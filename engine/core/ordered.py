@@ -4,7 +4,7 @@ Adding and removing cost two binary searches and one short move; no operation to
 lazy deletion is faster by a little on average, but its clean-up of a million entries is a pause of half a second.)
 """
 
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterator
 from typing import Any
 
@@ -79,6 +79,14 @@ class Ordered:
             self.first = block[0]
         return i
 
+    def after(self, entry: Entry) -> Entry:
+        """The smallest entry that is greater, or NEVER."""
+        i = bisect_right(self.lasts, entry)
+        if i == len(self.lasts):
+            return NEVER
+        block = self.blocks[i]
+        return block[bisect_right(block, entry)]
+
     def __iter__(self) -> Iterator[Entry]:
         for block in self.blocks:
             yield from block
@@ -105,14 +113,15 @@ class Lineup(Ordered):
         self.masks: list[int] = []  # bit k: an entry of kind k is in the block
         self.counts: list[dict[int, int]] = []
 
-    def first_of(self, mask: int, kinds: frozenset[int] | set[int], without: tuple[str, ...]) -> Entry:
-        """The smallest entry whose kind is in `kinds` (`mask` holds the same as bits) and whose name is not in
-        `without`; or NEVER."""
+    def first_of(self, mask: int, kinds: frozenset[int] | set[int], without: tuple[str, ...], but: int = 0) -> Entry:
+        """The smallest entry whose kind is in `kinds` (`mask` holds the same as bits) and not in `but` (bits too), and
+        whose name is not in `without`; or NEVER."""
+        mask &= ~but
         blocks = self.blocks
         for i, present in enumerate(self.masks):
             if present & mask:
                 for entry in blocks[i]:
-                    if entry[2] in kinds and entry[1] not in without:
+                    if entry[2] in kinds and entry[1] not in without and not (but and but >> entry[2] & 1):
                         return entry
         return NEVER
 

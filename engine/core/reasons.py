@@ -29,7 +29,7 @@ REFUSALS = frozenset(
         "wrong-pool",  # rules made for another pool
     }
 )
-OFFERS = frozenset({"earliest-due", "longest-idle", "after-decline"})
+OFFERS = frozenset({"earliest-due", "longest-idle", "room-released", "after-decline"})
 QUEUED = frozenset({"tier-now", "tier-today", "tier-follow-up", "vip"})
 REVOKES = frozenset(
     {

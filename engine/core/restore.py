@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from .deadlines import Agenda, Unkept
 from .matching import enter_line, join_bench, line_for, settle, stand
-from .ordered import Lineup
+from .ordered import Lineup, Ordered
 from .rules import Rules, compile_rules
 from .tables import Agent, Contact, ProfileKey, Recent, Source, Tables, View
 
@@ -75,6 +75,7 @@ def lay_indexes_aside(tables: Tables) -> None:
         bench.lines = ([], [], [])
         bench.ready = 0
     tables.lineups = [Lineup() for _ in tables.lineups]
+    tables.heads, tables.passed_over = (Ordered(), Ordered(), Ordered()), {}
     tables.offers = tables.talks = tables.wraps = tables.waits = tables.declines = tables.silences = Unkept()
 
 

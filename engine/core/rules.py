@@ -53,7 +53,9 @@ class Limits(Rule, frozen=True):
 
 
 class Times(Rule, frozen=True):
-    """Deadlines, in seconds; a queue may say its own `offer`, `wrap_up`, `wait` and `talk`."""
+    """Deadlines, in seconds; a queue may say its own `offer`, `wrap_up`, `wait` and `talk`. grace: by so much may a
+    contact for which an agent has room go before one that is due earlier and needs more room than the agent has left;
+    beyond it the room is kept."""
 
     offer: Duration = 15
     wrap_up: Seconds = 30
@@ -62,6 +64,7 @@ class Times(Rule, frozen=True):
     decline: Duration = 120
     silence: Duration = 30
     lost: Duration = 120
+    grace: Seconds = 30
 
 
 class Queue(Rule, frozen=True):
@@ -122,6 +125,11 @@ class Rules(Rule, frozen=True):
 FULL = 100  # what an agent has to give, in weights
 BIT: dict[str, int] = {channel: 1 << i for i, channel in enumerate(CHANNELS)}
 INDEX: dict[str, int] = {channel: i for i, channel in enumerate(CHANNELS)}
+EVERY = (1 << len(CHANNELS)) - 1  # room for one more of every channel; a room is channels as bits
+PART = range(1, EVERY)
+NEEDS_MORE: tuple[tuple[int, ...], ...] = tuple(
+    tuple(i for i in range(len(CHANNELS)) if not room >> i & 1) for room in range(EVERY + 1)
+)
 ROOMS_WITH: dict[str, tuple[int, ...]] = {c: tuple(room for room in range(8) if room & BIT[c]) for c in CHANNELS}
 REASON: dict[tuple[str, bool], tuple[str, ...]] = {
     (tier, vip): (f"tier-{tier}", "vip") if vip else (f"tier-{tier}",) for tier in TIERS for vip in (False, True)
@@ -162,6 +170,7 @@ class Compiled(Struct, frozen=True):
     decline_ms: int
     silence_ms: int
     lost_ms: int
+    grace_ms: int
 
 
 def compile_rules(rules: Rules) -> Compiled:
@@ -201,6 +210,7 @@ def compile_rules(rules: Rules) -> Compiled:
         times.decline * 1000,
         times.silence * 1000,
         times.lost * 1000,
+        times.grace * 1000,
     )
 
 

@@ -141,6 +141,7 @@ class Tables:
         "free_numbers",
         "freed",
         "hash",
+        "heads",
         "idle_benches",
         "idle_lines",
         "indexed",
@@ -148,10 +149,12 @@ class Tables:
         "lineups",
         "numbers",
         "offers",
+        "passed_over",
         "position",
         "queue_benches",
         "queue_bits",
         "queue_lines",
+        "released",
         "rules",
         "seen",
         "silences",
@@ -191,6 +194,15 @@ class Tables:
             Lineup() for _ in range(8)
         ]  # standing agents by room: (idle_since, agent id, bench number)
         self.freed: dict[str, None] = {}  # who has come to stand in this turn and is in no lineup yet
+        self.heads = (
+            Ordered(),
+            Ordered(),
+            Ordered(),
+        )  # the first entry of every line in which somebody waits, by channel
+        self.passed_over: dict[str, None] = {}  # those of them whom somebody has declined
+        self.released: list[
+            tuple[int, int, int]
+        ] = []  # heads that have left in this turn: channel, due, due of the next
         self.by_source: dict[str, dict[str, None]] = {}  # open contacts by who brought them
         self.offers = Agenda()
         self.talks = Agenda()

@@ -89,7 +89,10 @@ def sentence(decision: DecisionView, language: Language) -> str:
         "ahead": duration(decision.head_start_ms, language),
     }
     parts = [coded(language, "offer", main, **values)]
-    if main == "earliest-due":  # only then did others wait, and only then does the order among them tell anything
+    if main in (
+        "earliest-due",
+        "room-released",
+    ):  # only then did others wait, and only then does the order among them tell anything
         telling = [
             code for code in decision.due_reason if code != "tier-now"
         ]  # which everybody has who asks for no other

@@ -54,6 +54,15 @@ def check_lines(tables: Tables) -> None:
         check_ordered(line)
         serving = {bench.number for key, bench in tables.benches.items() if able(key, need)}
         assert line.profiles == serving and line.who == sum(1 << number for number in serving), need
+    heads: list[list[Any]] = [[], [], []]
+    for need, line in tables.lines.items():
+        if line.size:
+            heads[CHANNELS.index(need[1])].append(line.first)
+    for kept, expected in zip(tables.heads, heads, strict=True):
+        assert list(kept) == sorted(expected)
+        check_ordered(kept)
+    passed_over = [head[2] for of in heads for head in of if tables.contacts[head[2]].declined_by]
+    assert sorted(tables.passed_over) == sorted(passed_over) and not tables.released
     empty = [need for need in tables.lines if need not in waiting]
     assert sorted(tables.idle_lines) == sorted(empty) and len(empty) <= matching.KEPT
 

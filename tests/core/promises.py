@@ -432,14 +432,30 @@ class Witness:
         found = [(p, self.room(p)) for p in self.people.values() if p.ready and not p.offered]
         return [(person, room) for person, room in found if room]
 
+    def can_have(self, person: Person, room: list[str], case: Case) -> bool:
+        return case.channel in room and person.serves(case.need) and person.id not in case.declined
+
+    def room_is_kept(self, person: Person, room: list[str], case: Case) -> bool:
+        """For another whom the agent can serve, who needs more room, and who is due earlier by more than the grace."""
+        assert self.rules is not None
+        before = case.due_at - self.rules.times.grace * 1000
+        return any(
+            other.due_at < before
+            and other.channel not in room
+            and person.serves(other.need)
+            and person.id not in other.declined
+            for other in self.waiting.values()
+        )
+
     def check_quiet(self) -> None:
-        """After each turn nobody waits whom a standing agent could serve."""
+        """After each turn nobody waits whom a standing agent could serve, unless the room is kept for another."""
         if not self.waiting:
             return
         for person, room in self.standing():
             for case in self.waiting.values():
-                if case.channel in room and person.serves(case.need) and person.id not in case.declined:
-                    raise AssertionError(f"{case.id} waits, though {person.id} could serve it")
+                if self.can_have(person, room, case):
+                    assert self.room_is_kept(person, room, case), f"{case.id} waits, though {person.id} could serve it"
+                    self.met["room was kept for a contact that needs more"] += 1
 
     def check_choice(self, e: m.OfferIssued) -> None:
         """The earliest due of all whom anybody standing can serve, to the longest idle of those who can serve it."""
@@ -448,7 +464,7 @@ class Witness:
             able = [
                 person
                 for person, room in standing
-                if case.channel in room and person.serves(case.need) and person.id not in case.declined
+                if self.can_have(person, room, case) and not self.room_is_kept(person, room, case)
             ]
             if able:
                 assert case.id == e.contact_id, f"{e.contact_id} is offered before {case.id}, which is due earlier"
@@ -533,7 +549,10 @@ class Witness:
         assert e.queue_id == case.queue
         assert e.expires_at == self.at + self.own(case.queue, "offer") > self.at
         assert e.waited_ms == self.at - case.queued_at and e.idle_ms == self.at - person.idle_since
-        assert e.reason[0] == ("longest-idle" if case.id in self.freed else "earliest-due")
+        if e.reason[0] == "room-released":
+            assert case.id not in self.freed
+        else:
+            assert e.reason[0] == ("longest-idle" if case.id in self.freed else "earliest-due")
         assert e.reason[1:] == (("after-decline",) if case.declined else ())
         self.seen.update(e.reason)
         case.status, case.since, case.agent, case.deadline_at = "offered", self.at, person.id, e.expires_at

@@ -145,7 +145,7 @@ class Day:
 
     def times(self) -> Times:
         r = self.random
-        return Times(
+        times = Times(
             offer=r.choice((3, 8, 15)),
             wrap_up=r.choice((0, 4, 10, 20)),
             wait=r.choice((20, 60, 200)),
@@ -154,6 +154,7 @@ class Day:
             silence=r.choice((6, 15, 40)),
             lost=r.choice((3, 20, 60)),
         )
+        return replace(times, grace={20: 0, 60: 5, 200: 30}[times.wait])
 
     def weights(self) -> Weights:
         of = self.random.choice(((100, 33, 20), (100, 50, 25), (60, 41, 7), (70, 30, 30), (34, 33, 33), (100, 100, 1)))
