@@ -60,10 +60,11 @@ lock: ## resolve pyproject.toml anew into the two lock files (UPGRADE=1 for the 
 	lock --extra dev -o requirements.lock $(if $(UPGRADE),--upgrade) && \
 	lock -c requirements.lock -o requirements-runtime.lock
 
-test-deps: setup ## chromium, a second Python and Kafka's jars for the tests, where they can be had
+test-deps: setup ## chromium, a second Python, Kafka's jars and npm's packages for the tests, where they can be had
 	@scripts/need-chromium
 	@scripts/need-other-python
 	@scripts/need-kafka
+	@scripts/need-node-modules
 
 clean: ## remove what was made here: environments, caches, artefacts, the demo's data
 	@rm -rf .venv .venv-lock .venv-other .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist

@@ -1,8 +1,8 @@
 """Writes schemas/ anew from the messages: `python -m schemas.generate`; with --check it only says what is out of date.
 
 Made are a JSON Schema (2020-12) and an example of each command, event and journal record, examples of what is refused,
-the glossary, and the golden messages of this version. Written by hand are words.toml, day.txt (what comes of its
-commands is filled in) and refusals.py.
+the AsyncAPI document, the glossary, and the golden messages of this version. Written by hand are words.toml, day.txt
+(what comes of its commands is filled in) and refusals.py.
 """
 
 import json
@@ -20,6 +20,7 @@ from msgspec import Struct, inspect
 from engine import __version__
 from engine.core import messages as m
 from engine.core import reasons, rules
+from engine.streams import status
 from engine.streams.codec import BadCommand, Envelope, read_command
 from engine.streams.journal import GENESIS, Marker, Reader, read_turn, write_marker, write_turn
 from engine.streams.log import Record
@@ -27,6 +28,7 @@ from engine.streams.partition import Partition
 from engine.streams.topics import murmur2, partition_of
 from engine.streams.transcript import Told, parse, retold, tell
 
+from . import asyncapi
 from .refusals import BAD, REFUSED, ROUTE
 
 HERE = Path(__file__).parent
@@ -62,6 +64,7 @@ def files() -> dict[Path, str]:
     made |= {f"events/{name}.json": pretty(event_schema(name)) for name in m.EVENTS}
     made |= {"journal/marker.json": pretty(marker_schema()), "journal/turn.json": pretty(turn_schema())}
     made |= {f"examples/{name}": text for name, text in examples(told)}
+    made["asyncapi.json"] = pretty(asyncapi.document(asyncapi_parts(), commands_of_adapters(made), told))
     made |= {f"examples/refused/{name}.json": pretty(document) for name, document in refused_examples()}
     return {HERE / name: text for name, text in made.items()} | {GOLDEN / name: text for name, text in golden(told)}
 
@@ -127,6 +130,38 @@ def event_schema(name: str) -> Schema:
     return head | {"$defs": parts} if parts else head
 
 
+def asyncapi_parts() -> dict[str, Schema]:
+    """What adapters and readers need of all that, under the names by which the AsyncAPI document points at it."""
+    parts: dict[str, Schema] = {}
+
+    def takes(name: str, schema: Schema) -> None:
+        schema = json.loads(json.dumps(schema).replace(REF.format(name=""), asyncapi.REF.format(name="")))
+        for kept in ("$schema", "$id"):
+            schema.pop(kept, None)
+        for other, part in schema.pop("$defs", {}).items():
+            takes(other, part)
+        assert parts.setdefault(name, schema) == schema, f"two schemas are called {name}"
+
+    for name, kind in m.COMMANDS.items():
+        if name not in m.INTERNAL:
+            takes(f"{kind.__name__}Command", command_schema(name))
+    for name, event in m.EVENTS.items():
+        schema = event_schema(name)
+        del schema["properties"]["type"]  # the headers have said it
+        schema["required"] = [field for field in schema["required"] if field != "type"]
+        takes(event.__name__, schema)
+    for told in asyncapi.STATUSES.values():
+        _, components = msgspec.json.schema_components([told], ref_template=REF)
+        for other, schema in components.items():
+            takes(other, described(schema, type_named(other)))
+    return parts
+
+
+def commands_of_adapters(made: dict[str, str]) -> dict[str, Schema]:
+    names = [name for name in m.COMMANDS if name not in m.INTERNAL]
+    return {name: json.loads(made[f"examples/commands/{name}.json"]) for name in names}
+
+
 def marker_schema() -> Schema:
     _, components = msgspec.json.schema_components([Marker], ref_template=REF)
     own = described(components["Marker"], Marker)
@@ -159,7 +194,7 @@ def turn_schema() -> Schema:
 
 
 def type_named(name: str) -> type[Struct]:
-    for known in (m, rules):
+    for known in (m, rules, status):
         if name in vars(known):
             return vars(known)[name]  # type: ignore[no-any-return]
     raise KeyError(name)
@@ -218,6 +253,8 @@ def sentence_of(kind: type[Struct]) -> str:
 
 def field_sentence(kind: type[Struct], field: str) -> str:
     words = WORDS["rules"].get(kind.__name__, {}) if issubclass(kind, rules.Rule) else WORDS["fields"]
+    if kind in STATUSES:
+        words = words | WORDS["status"]
     if field not in words:
         raise click.ClickException(f"words.toml has no sentence for the field {field} of {kind.__name__}")
     return str(words[field])
@@ -380,12 +417,15 @@ def glossary() -> str:
             *section(
                 "Fields of messages", {f"`{name}`": field_sentence_of_messages(name) for name in message_fields()}
             ),
+            *section("Statuses", {f"`{kind.__name__}`": sentence_of(kind) for kind in STATUSES}),
+            *section("Fields of statuses", {f"`{name}`": text for name, text in WORDS["status"].items()}),
             *section("Reasons", {f"`{name}`": reason_sentence(name) for name in sorted(reasons.REASONS)}),
             *rules_sections(),
         ]
     )
 
 
+STATUSES: tuple[type[Struct], ...] = (*asyncapi.STATUSES.values(), status.AssignmentStatus)
 AROUND: tuple[type[Struct], ...] = (Envelope, m.CommandRef, m.Turn, Marker)
 
 

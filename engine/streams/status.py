@@ -13,6 +13,7 @@ from engine.core.words import TIERS, Channel, Tier
 
 from .board import Agent, Board, Contact, Outcome, State, Status
 
+READ_TO = "waitline-position"  # header of a record: the position of the last turn that its writer had read
 Kind = Literal["contact", "agent", "queue"]
 
 
@@ -104,7 +105,7 @@ def key_of(kind: Kind, pool: str, id: str) -> str:
     return f"{kind}/{pool}/{id}"
 
 
-def contact_status(board: Board, contact_id: str, stamp: Stamp) -> ContactStatus | None:
+def contact_status(board: Board, contact_id: str, stamp: Stamp = UNTOLD) -> ContactStatus | None:
     """None: the board no longer knows it."""
     contact = board.contact_row(contact_id)
     if contact is None:
@@ -139,7 +140,7 @@ def since_of(board: Board, contact: Contact) -> int:
     return next((each.since for each in held if each.contact_id == contact.contact_id), contact.entered_at)
 
 
-def agent_status(board: Board, agent_id: str, stamp: Stamp) -> AgentStatus:
+def agent_status(board: Board, agent_id: str, stamp: Stamp = UNTOLD) -> AgentStatus:
     agent = board.agent_row(agent_id)
     if agent is None:
         return AgentStatus(board.pool, agent_id, "gone", "", "gone", 0, "", (), (), stamp.position, stamp.at)

@@ -44,21 +44,21 @@ JOURNAL = Topic(
 )
 EVENTS = Topic(
     "events",
-    "the id of the contact or agent that it is about, else the pool's",
+    "the pool's id",
     "one CloudEvent for each accepted event: what CRMs follow",
     2 * MIB,
     EVENTS_DAYS * DAY_MS,
 )
 STATUS = Topic(
     "status",
-    "the id of the contact, agent or queue",
+    "`contact/{pool}/{id}`, `agent/{pool}/{id}` or `queue/{pool}/{id}`",
     "how each contact, agent and queue stands now",
     1 * MIB,
     compacted=True,
 )
 REJECTED = Topic(
     "rejected",
-    "none",
+    "`{partition}/{position}` of what was no command",
     "what was no command, with its place in `commands` and the reason",
     4 * MIB,  # as large as what it was made of, and the reason beside it
     30 * DAY_MS,

@@ -3,6 +3,7 @@
 import inspect
 import json
 import re
+import subprocess
 from pathlib import Path
 
 import msgspec
@@ -11,7 +12,7 @@ from click.testing import CliRunner
 from cloudevents.core.formats.json import JSONFormat
 from hypothesis import given
 from hypothesis import strategies as st
-from jsonschema import Draft202012Validator
+from jsonschema import Draft7Validator, Draft202012Validator
 
 from engine.core import messages as m
 from engine.core import reasons, rules
@@ -254,3 +255,33 @@ def test_every_reason_in_a_real_turn_is_in_the_glossary():
         for code in ([event["reason"]] if isinstance(event.get("reason"), str) else event.get("reason", []))
     }
     assert codes - said_by_agents <= reasons.REASONS
+
+
+# ---- the AsyncAPI document
+
+
+@pytest.mark.node
+def test_the_official_parser_reads_the_asyncapi_document_without_complaint():
+    folder = Path(__file__).parents[1] / "kafka" / "node"
+    done = subprocess.run(
+        ["node", folder / "parse.mjs", SCHEMAS / "asyncapi.json"], capture_output=True, text=True, check=False
+    )
+    assert (done.stdout.strip(), done.stderr) == ("commands 12, events 25, status 3, rejected 1", "")
+
+
+def test_the_asyncapi_documents_examples_keep_to_its_own_schemas():
+    document = load(SCHEMAS / "asyncapi.json")
+    for name, told in document["components"]["messages"].items():
+        schema = {**told["payload"], "components": document["components"]}
+        headers = [trait["$ref"].rpartition("/")[2] for trait in told.get("traits", ())]
+        parts = [document["components"]["messageTraits"][trait]["headers"] for trait in headers]
+        parts += [told["headers"]] if "headers" in told else []
+        for example in told.get("examples", ()):
+            Draft7Validator(schema).validate(example["payload"])
+            for part in parts:
+                Draft7Validator(part).validate(example["headers"])
+        assert told.get("examples") or name == "rejection"
+
+
+def test_the_journal_and_the_snapshots_are_not_offered_to_others():
+    assert load(SCHEMAS / "asyncapi.json")["channels"].keys() == {"commands", "events", "status", "rejected"}
