@@ -10,7 +10,6 @@ from collections.abc import Callable
 from engine.core import messages as m
 from engine.core.ordered import NEVER
 from engine.core.rules import ROOMS_WITH
-from engine.embedded import spare_the_collector
 from engine.streams.codec import envelope_of, read_command, write_command
 from engine.streams.partition import Partition
 
@@ -41,7 +40,6 @@ def measure(say: Callable[[str], None]) -> dict[str, float | int | str]:
                 opening.append(time.perf_counter() - started)
             position += 1
             i += 1
-    spare_the_collector()  # as the host does
     commands = [write_command(envelope_of(world.contact(), f"a{i}", "pbx", POOL)) for i in range(ARRIVALS)]
     spent, scans, offered = [], [], 0
     for body in commands:

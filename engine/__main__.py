@@ -11,6 +11,7 @@ PLACES = {
     "log": ("engine.commands_log", "log_command"),
     "kafka": ("engine.commands_kafka", "kafka_command"),
     "topics": ("engine.commands_topics", "topics_command"),
+    "projections": ("engine.commands_projections", "projections_command"),
     "worker": ("engine.commands_worker", "worker_command"),
     "route-log": ("engine.planning.commands", "route_log_command"),
 }

@@ -65,7 +65,7 @@ def worker_command(connection: Connection, prefix: str, config: Path, name: str,
 async def _work(connection: Connection, shape: Shape, rules: list[Rules], name: str, group: str) -> int:
     from engine.agents.app import RoutingWorker  # Faust takes a second to import, and is not needed for --help
 
-    partitions = await _checked(connection, shape)
+    partitions = await checked(connection, shape)
     if not partitions:
         return 1
     log_.info("worker-started", name=name, brokers=connection.brokers, prefix=shape.prefix, partitions=partitions)
@@ -74,7 +74,7 @@ async def _work(connection: Connection, shape: Shape, rules: list[Rules], name: 
     return 0
 
 
-async def _checked(connection: Connection, shape: Shape) -> int:
+async def checked(connection: Connection, shape: Shape) -> int:
     """How many partitions the log has; 0 where the topics are not such that it could be relied on, which is said."""
     from engine.agents.admin import Unreachable, admin_of, differences, look, partitions_there
 

@@ -1,13 +1,16 @@
 """What every test may ask for, and a closing word on each test that was skipped."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
 from tests.kafka.brokers import broker, brokers, can_run_kafka, topics  # noqa: F401 (fixtures, for every folder)
+from tests.kafka.houses import house  # noqa: F401 (likewise)
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+NODE_MODULES = Path(__file__).with_name("kafka") / "node" / "node_modules"
 CHROMIUM = Path("/usr/bin/chromium")
 
 # A marker -> whether what it needs is there, and how it comes there.
@@ -15,6 +18,8 @@ NEEDS = {
     "needs_shared": (SHARED.exists, "the folder shared/ is not beside the repository"),
     "browser": (CHROMIUM.exists, "there is no /usr/bin/chromium: scripts/need-chromium installs it"),
     "broker": (can_run_kafka, "there is no Java 17, or no jars of Kafka: scripts/need-kafka fetches them"),
+    "node": (NODE_MODULES.exists, "no packages of npm: scripts/need-node-modules installs them"),
+    "javac": (lambda: shutil.which("javac") is not None, "there is no JDK, whose compiler runs a single file of Java"),
 }
 
 

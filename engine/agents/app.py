@@ -3,7 +3,7 @@
 import asyncio
 import signal
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import faust
@@ -50,6 +50,26 @@ def routing_app(connection: Connection, shape: Shape, group: str, folder: str) -
     return app
 
 
+async def until_stopped(once: Callable[[asyncio.Event], Awaitable[None]]) -> None:
+    """`once` is an app from its start to its stop, which the event asks for, or its crash; after that, it is started
+    again. Until SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    said = ""
+    while not stop.is_set():
+        try:
+            await once(stop)
+        except (KafkaError, OSError) as problem:
+            if str(problem) != said:
+                log_.warning("broker-away", reason=str(problem) or type(problem).__name__, again_every_s=AGAIN_S)
+            said = str(problem)
+        except Exception:
+            log_.exception("worker-stumbled", again_in_s=AGAIN_S)
+        if not stop.is_set():
+            await asyncio.wait([asyncio.create_task(stop.wait())], timeout=AGAIN_S)
+
+
 class RoutingWorker:
     """connection, shape: where; name: as it stands in markers; group: Kafka's, whose members share the partitions."""
 
@@ -72,21 +92,7 @@ class RoutingWorker:
 
     async def run(self) -> None:
         """Until SIGTERM or SIGINT. A broker that is away is waited for."""
-        stop = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        said = ""
-        while not stop.is_set():
-            try:
-                await self._once(stop)
-            except (KafkaError, OSError) as problem:
-                if str(problem) != said:
-                    log_.warning("broker-away", reason=str(problem) or type(problem).__name__, again_every_s=AGAIN_S)
-                said = str(problem)
-            except Exception:
-                log_.exception("worker-stumbled", again_in_s=AGAIN_S)
-            if not stop.is_set():
-                await asyncio.wait([asyncio.create_task(stop.wait())], timeout=AGAIN_S)
+        await until_stopped(self._once)
 
     async def _once(self, stop: asyncio.Event) -> None:
         """A Faust app from its start to its stop or its crash."""

@@ -765,8 +765,7 @@ def contact_timed_out(board: Board, event: m.ContactTimedOut, at: int, _: int) -
 def contact_ended(board: Board, event: m.ContactEnded, at: int, _: int) -> None:
     contact = board._open[event.contact_id]
     board._lines[contact.queue_id].talking -= 1
-    if not event.wrap_up:  # else `wrap-up-started` follows in this turn and puts it in the place of the talk
-        board._part(event.agent_id, contact.contact_id, at)
+    board._part(event.agent_id, contact.contact_id, at)
     talked_ms = contact.talked_ms + event.talked_ms
     board._finish(replace(contact, status="finished", outcome="ended", ended_at=at, talked_ms=talked_ms))
 

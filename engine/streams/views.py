@@ -18,7 +18,7 @@ from engine.core.messages import EVENTS, DeclinesLapsed, RulesPublished, Turn, W
 from .board import Board, Rows
 from .cloud_events import Headers, binary, event_id
 from .codec import json_encode
-from .journal import FORMAT, Place, Reader, Void
+from .journal import FORMAT, Marker, Place, Reader, Void
 from .log import Record
 from .seal import sealed, unsealed
 from .status import (
@@ -74,15 +74,14 @@ class Views:
     def place(self) -> Place:
         return self.reader.place
 
-    def fold(self, record: Record) -> Turn | None:
-        """The next record; a turn where it counts. JournalBroken: the journal cannot be read on."""
+    def fold(self, record: Record) -> Turn | Marker | Void:
+        """The next record. JournalBroken: the journal cannot be read on."""
         found = self.reader.read(record)
         if isinstance(found, Turn):
             self._show(found)
-            return found
-        if isinstance(found, Void) and found.alarm:
+        elif isinstance(found, Void) and found.alarm:
             log_.warning("void-record", partition=self.number, offset=found.offset, why=found.why)
-        return None
+        return found
 
     def _show(self, turn: Turn) -> None:
         pool = turn.command.pool
@@ -112,8 +111,9 @@ class Views:
 
     # ---- what is published
 
-    def publish(self, records: Iterable[Record]) -> Published:
-        """Folds these, and says what they brought."""
+    def publish(self, records: Iterable[Record], *, afresh: bool = False) -> Published:
+        """Folds these, and says what they brought. afresh: somebody may have published some of it before, and then what
+        came after: a queue is told also where it is as it was before these."""
         events: list[PublicEvent] = []
         touched = self._touched = {}
         pools: dict[str, None] = {}
@@ -122,7 +122,7 @@ class Views:
                 self._told[pool] = queue_statuses(board)
         for record in records:
             turn = self.fold(record)
-            if turn is None or not turn.events:
+            if not isinstance(turn, Turn) or not turn.events:
                 continue
             pool = turn.command.pool
             pools[pool] = None
@@ -143,7 +143,7 @@ class Views:
             self._tell(kind_of, self.boards[pool], id, stamp, status, agents)
         for pool in pools:
             if pool in self.boards:
-                queues |= self._changed_queues(self.boards[pool])
+                queues |= self._changed_queues(self.boards[pool], afresh)
         status |= {key: None if queue is None else json_encode(queue) for key, queue in queues.items()}
         return Published(events, status, agents, queues, self.place)
 
@@ -164,14 +164,14 @@ class Views:
             agents[key] = agent = agent_status(board, id, stamp)
             status[key] = json_encode(agent)
 
-    def _changed_queues(self, board: Board) -> dict[str, QueueStatus | None]:
+    def _changed_queues(self, board: Board, afresh: bool) -> dict[str, QueueStatus | None]:
         pool, stamp = board.pool, self._stamps[board.pool]
         told, now = self._told.get(pool, {}), queue_statuses(board)
         self._told[pool] = now
         changed: dict[str, QueueStatus | None] = {
             key_of("queue", pool, id): replace(queue, position=stamp.position, at=stamp.at)
             for id, queue in now.items()
-            if told.get(id) != queue
+            if afresh or told.get(id) != queue
         }
         return changed | {key_of("queue", pool, id): None for id in told if id not in now}
 
@@ -216,7 +216,7 @@ class Views:
         def encoded() -> tuple[bytes, Iterator[bytes]]:
             heads = {pool: replace(rows, **{table: [] for table in TABLES}) for pool, rows in boards.items()}
             counts = {pool: {table: len(getattr(rows, table)) for table in TABLES} for pool, rows in boards.items()}
-            manifest = Manifest(place, self.number, stamps, heads, counts, __version__, FORMAT)
+            manifest = Index(place, self.number, stamps, heads, counts, __version__, FORMAT)
             return sealed(msgspec.msgpack.encode(manifest)), _chunks(boards)
 
         return encoded
@@ -243,7 +243,7 @@ class Views:
         return views
 
 
-class Manifest(Struct, frozen=True):
+class Index(Struct, frozen=True):
     """What a snapshot is of. It counts only if the journal's next turn continues place.chain."""
 
     place: Place
@@ -261,7 +261,7 @@ class _Part(Struct, frozen=True, array_like=True):
     rows: bytes
 
 
-_manifest = msgspec.msgpack.Decoder(Manifest).decode
+_manifest = msgspec.msgpack.Decoder(Index).decode
 _part = msgspec.msgpack.Decoder(_Part).decode
 TABLES: dict[str, Any] = {
     name: msgspec.msgpack.Decoder(Rows.__annotations__[name]) for name in ("open", "finished", "agents", "offers")

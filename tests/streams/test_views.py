@@ -247,3 +247,15 @@ def test_ids_rise_along_the_journal():
     ids = [place(dict(event.headers)["ce_id"].decode()) for event in events]
     assert all(one < other for one, other in pairwise(ids))
     assert event_id(1, 2, 3) == "1/2/3"
+
+
+def test_a_queue_that_is_as_before_is_told_where_somebody_may_have_told_what_was_in_between():
+    desk = Desk()
+    desk.arrives(1, "c1")
+    desk.ends(2, "c1")
+    *before, arrives, leaves = journal(desk.turns)
+    for afresh in (False, True):
+        views = Views(NUMBER)
+        views.publish(before)
+        told = views.publish([arrives, leaves], afresh=afresh).status
+        assert ("queue/desk/sales" in told) == afresh
