@@ -89,6 +89,7 @@ class Broker:
         self.data = data.resolve()
         self.settings = dict(settings or {})
         self.format_arguments = list(format_arguments)
+        self.cluster_id = "A" + urlsafe_b64encode(uuid.uuid4().bytes).decode()[1:22]  # a dash first would be an option
         self.properties = self.data / "server.properties"
         self.output = self.data / "broker.log"
         self._process: subprocess.Popen[bytes] | None = None  # only where this object has started it
@@ -212,10 +213,15 @@ class Broker:
         self.properties.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
 
     def _format(self, java: str, jars: Path) -> None:
-        cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        if cluster.startswith("-"):  # would be read as an option
-            cluster = "A" + cluster[1:]
-        arguments = ["format", "-t", cluster, "-c", str(self.properties), "--ignore-formatted", *self.format_arguments]
+        arguments = [
+            "format",
+            "-t",
+            self.cluster_id,
+            "-c",
+            str(self.properties),
+            "--ignore-formatted",
+            *self.format_arguments,
+        ]
         done = subprocess.run(
             _java(java, jars, "kafka.tools.StorageTool", *arguments), capture_output=True, text=True, check=False
         )
