@@ -125,10 +125,10 @@ class Ownership:
         if isinstance(found, Turn):
             self.turn, self.since = self.place, (self.place, self.reader.marker, self.reader.first)
             self.pools.fold(found, self.place)
-        elif isinstance(found, Void):
-            self._must_not_alarm(found)
-        else:
+        elif isinstance(found, Marker):
             self._meet(found)
+        elif found.why == "unknown-owner" and not self.whole:
+            self._begin_anew(f"the marker of the turn at journal offset {offset} stands before the snapshot")
         if 0 <= self.number <= offset:
             self._must_be_newest()
         return found
@@ -141,14 +141,10 @@ class Ownership:
             self._may_follow(marker, self.ours)
 
     def _find(self, turn: Place, record: Record) -> None:
-        """The last turn must stand where it was read."""
-        if record.offset != turn.offset or chain_of(record.body) != turn.chain:
+        """The last turn must stand where it was read. (A former owner may have decided the same: the owner counts.)"""
+        if record.offset != turn.offset or head_of(record.body) != (turn.owner, turn.chain):
             self._begin_anew(f"the journal does not hold turn {turn.position} at offset {turn.offset}")
         self.found = True
-
-    def _must_not_alarm(self, void: Void) -> None:
-        if void.alarm and not self.whole:
-            self._begin_anew(f"journal offset {void.offset} is void ({void.why}) after the snapshot")
 
     def _begin_anew(self, why: str) -> NoReturn:
         if self.whole:
@@ -335,12 +331,13 @@ class Ownership:
             raise Lost(self.lost)
 
 
-def chain_of(record: bytes) -> bytes:
-    """What a turn record says of its chain; empty if it is none."""
+def head_of(record: bytes) -> tuple[int, bytes]:
+    """What a turn record says of its owner and its chain; (-1, b"") if it is none."""
     try:
-        return split_turn(record)[1]
+        owner, chain, _ = split_turn(record)
     except (ValueError, MsgspecError):
-        return b""
+        return -1, b""
+    return owner, chain
 
 
 def log_of(marker: Marker) -> tuple[object, ...]:
