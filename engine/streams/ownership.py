@@ -234,7 +234,7 @@ class Ownership:
         if not again:
             self.next_offset = self.number + 1
             self.next_position = self.restart()
-            self.pools.owner = self.number
+            self.pools.owner, self.pools.chain = self.number, self.place.chain  # an archive's, before the first turn
         offset = self.next_position - self.base
         if begins > offset:
             self._stop(

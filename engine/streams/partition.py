@@ -81,15 +81,25 @@ class Partition:
         but position and time. failed: why it cannot be decided: an earlier try has raised this."""
         try:
             envelope, command = read_command(entry.body)
-            if failed:
-                return self.fail(envelope, entry.position, entry.at, failed)
+        except BadCommand as problem:
+            return self._refuse(entry, problem)
+        except Exception:
+            if not failed:
+                raise
+            return self._refuse(entry, BadCommand("", failed[:500]))  # even reading it is a fault of the engine
+        if failed:
+            return self.fail(envelope, entry.position, entry.at, failed)
+        try:
             return self.decide(envelope, command, entry.position, entry.at)
         except BadCommand as problem:
-            at = max(entry.at, self.at)
-            self.position, self.at = entry.position, at
-            self.quiet += 1
-            made = self._written(REJECTED, entry.position, at, []) if self._long_quiet(at) else Decided(None, [])
-            return replace(made, problem=problem)
+            return self._refuse(entry, problem)
+
+    def _refuse(self, entry: Entry, problem: BadCommand) -> Decided:
+        at = max(entry.at, self.at)
+        self.position, self.at = entry.position, at
+        self.quiet += 1
+        made = self._written(REJECTED, entry.position, at, []) if self._long_quiet(at) else Decided(None, [])
+        return replace(made, problem=problem)
 
     def _long_quiet(self, at: int) -> bool:
         return self.quiet >= QUIET_MOST or at - self.turn_at >= QUIET_MS
