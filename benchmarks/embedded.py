@@ -33,11 +33,11 @@ def measure(say: Callable[[str], None]) -> dict[str, float | int | str]:
             host.submit([(*read_command(body), body) for _, body in fill[i : i + GROUP]])
         spare_the_collector()
         began = host.log.ends()
-        started = time.perf_counter()
+        started, busy = time.perf_counter(), time.process_time()
         for i in range(0, len(log), GROUP):
             now = log[i][0]
             host.submit([(*read_command(body), body) for _, body in log[i : i + GROUP]])
-        spent = time.perf_counter() - started
+        spent, busy = time.perf_counter() - started, time.process_time() - busy
         assert rows_of(host.partition.pools[POOL]) == rows_of(traffic.tables), "the log did what it was made for"
         entries = list(host.log.commands(began[0]))
         records = list(host.log.journal(began[1]))
@@ -64,6 +64,7 @@ def measure(say: Callable[[str], None]) -> dict[str, float | int | str]:
         bare_s = time.perf_counter() - started
         bare.close()
     rate, bare_rate = COMMANDS / spent, len(entries) / bare_s
-    say(f"{rate:,.0f} commands/s durable (bar 40,000)")
+    say(f"{rate:,.0f} commands/s durable (bar 40,000); {busy / COMMANDS * 1e6:.1f} us of processor each")
     say(f"a bare insert of the same bytes {bare_rate:,.0f}/s; ratio {rate / bare_rate:.2f}")
-    return {"per_s": round(rate), "bare_per_s": round(bare_rate), "ratio": round(rate / bare_rate, 3)}
+    cpu_us = round(busy / COMMANDS * 1e6, 2)
+    return {"per_s": round(rate), "cpu_us": cpu_us, "bare_per_s": round(bare_rate), "ratio": round(rate / bare_rate, 3)}

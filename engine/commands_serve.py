@@ -252,6 +252,7 @@ def _rules(path: Path, lang: Lang) -> list[Rules]:
 
 
 def _open(data: Path, clock: Callable[[], int], kind: TimeKind) -> Embedded:
+    spare_the_collector()  # in the recovery already,
     try:
         log = SqliteLog.open(data)
         try:
@@ -261,7 +262,7 @@ def _open(data: Path, clock: Callable[[], int], kind: TimeKind) -> Embedded:
             raise
     except LogProblem as problem:
         _fail(str(problem))
-    spare_the_collector()
+    spare_the_collector()  # and of what it has brought
     return engine
 
 
