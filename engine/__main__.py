@@ -13,6 +13,9 @@ PLACES = {
     "topics": ("engine.commands_topics", "topics_command"),
     "projections": ("engine.commands_projections", "projections_command"),
     "worker": ("engine.commands_worker", "worker_command"),
+    "doctor": ("engine.commands_doctor", "doctor_command"),
+    "export": ("engine.commands_copies", "export_command"),
+    "migrate": ("engine.commands_copies", "migrate_command"),
     "route-log": ("engine.planning.commands", "route_log_command"),
 }
 

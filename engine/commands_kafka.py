@@ -1,16 +1,20 @@
 """`waitline kafka`: a development broker on this machine, started, stopped and looked at."""
 
+import asyncio
 import sys
 import time
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
+from msgspec.structs import replace
 
 from engine.agents.broker import KAFKA_VERSION, Broker, BrokerProblem, fetch_jars
-from engine.commands_options import json_option, write_json
+from engine.agents.connection import Connection
+from engine.commands_options import json_option, kafka_options, write_json
+from engine.streams.topics import DEVELOPMENT
 
 FOLLOW_S = 0.2  # between two looks at the log
 
@@ -147,3 +151,70 @@ def fetch_command(as_json: bool) -> None:
         write_json({"jars": str(folder)})
     else:
         click.echo(f"Apache Kafka {KAFKA_VERSION} is in {folder}.")
+
+
+@kafka_command.command("rebuild-tables")
+@kafka_options
+@click.option("--group", default="", help="Kafka group of the projections; PREFIXprojections.")
+@click.option("--force", is_flag=True, help="Also while projections run: they stumble, and start anew.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@json_option
+def rebuild_tables_command(
+    connection: Connection, prefix: str, group: str, force: bool, yes: bool, as_json: bool
+) -> None:
+    """Throw the projections' tables away; at their next start they are made again from the journal.
+
+    The changelog topics of the tables are deleted and made anew, and the snapshots of the views are let go, so that the
+    journal is folded from its start. Events and statuses that have been published are not published again. Stop the
+    projections first.
+
+    Exit status: 0 done, 1 not done (said why), 2 wrong use, 3 Kafka cannot be reached or refuses.
+    """
+    from aiokafka.errors import KafkaError
+
+    from engine.agents import admin, rebuild
+
+    shape = replace(DEVELOPMENT, prefix=prefix)
+    group = group or f"{prefix}projections"
+
+    async def work(plan: rebuild.Plan | None) -> rebuild.Plan | None:
+        async with admin.admin_of(connection) as client:
+            if plan is not None:
+                await rebuild.rebuild(connection, client, shape, plan)
+                return plan
+            partitions = admin.partitions_there(await admin.look(client, shape), shape)
+            return await rebuild.plan(client, group, partitions) if partitions else None
+
+    try:
+        plan = asyncio.run(work(None))
+        if plan is None:
+            refuse(f"There are no topics that begin with {prefix}. Make them: waitline topics apply.", as_json)
+        elif plan.members and not force:
+            refuse(
+                f"The projections run ({plan.members} in the group {group}). Stop them first, or say --force.", as_json
+            )
+        else:
+            doing = [f"Deleted and made anew: {', '.join(plan.changelogs) or 'no changelog, as there is none'}."]
+            doing.append(
+                f"The journal's {plan.partitions} partitions are folded from their start by the next projections."
+            )
+            if not yes:
+                if as_json:
+                    raise click.UsageError("With --json nobody is asked: say --yes.")
+                click.echo("\n".join(doing), err=True)
+                click.confirm("Go on?", abort=True, err=True)
+            asyncio.run(work(plan))
+            if as_json:
+                write_json({"changelogs": list(plan.changelogs), "partitions": plan.partitions})
+            else:
+                click.echo("\n".join([*(doing if yes else ()), "Done. Start `waitline projections`."]))
+    except (admin.Unreachable, KafkaError, TimeoutError) as problem:
+        refuse(str(problem) or "Kafka has not done it in time. Try it again.", as_json, 3)
+
+
+def refuse(said: str, as_json: bool, code: int = 1) -> NoReturn:
+    if as_json:
+        write_json({"problem": said})
+    else:
+        click.echo(said, err=True)
+    sys.exit(code)
