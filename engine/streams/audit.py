@@ -188,7 +188,8 @@ class _Audit:
             )
             self.partition = None
             return
-        self.pools[turn.command.pool] = None
+        if turn.command != REJECTED:
+            self.pools[turn.command.pool] = None
         if entry.body == HOLE:
             self.turns_of_holes += 1
             self.fold(turn)

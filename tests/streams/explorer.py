@@ -86,9 +86,8 @@ class Toy:
 class Setting(Struct, frozen=True):
     """engines: of the workers. offsets: of the commands (not all need exist). flight: appends that may be on their way
     at once. closes: whether a producer is closed before its worker takes again. resets: whether a consumer whose
-    offset has expired begins elsewhere by itself. group: whether the group's committed
-    offset is a part of the state (no rule reads it). The rest: how often each thing may happen, all workers together.
-    """
+    offset has expired begins elsewhere by itself. group: whether the group's committed offset is a part of the state
+    (no rule reads it). The rest: how often each thing may happen, all workers together."""
 
     engines: tuple[str, ...] = ("0.2.0", "0.3.0")
     commands: tuple[str, ...] = ("both", "new", "even", "even")

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from engine.core.messages import Turn
 from engine.streams.journal import Place, Reader, Void, read_turn, split_turn
+from engine.streams.log import Record
 from engine.streams.ownership import Ownership, SeekAgain, version_of
 from tests.streams.explorer import Explorer, Setting
 
@@ -60,6 +61,24 @@ def test_no_interleaving_breaks_what_must_hold(name):
 @pytest.mark.parametrize("name", DEEP)
 def test_no_longer_interleaving_breaks_what_must_hold(name):
     explored(name, DEEP[name], most=3_000_000)
+
+
+def test_who_reads_on_from_any_place_reads_what_a_reader_from_the_start_does():
+    explorer = Explorer(Setting(EITHER, **BROKEN))
+    explorer.explore()
+    longer = {journal for journal, _ in explorer.longer}
+    ends = [journal for number, journal in enumerate(explorer.journals) if number not in longer]
+    assert len(ends) > 100
+    for journal in ends:
+        records = [Record(offset, None, explorer.records[record]) for offset, record in enumerate(journal.records)]
+        reader, whole, places = Reader(), [], []
+        for record in records:
+            whole.append(reader.read(record))
+            places.append((reader.place, reader.marker))
+        for stop, (place, marker) in enumerate(places, 1):
+            later = Reader(place, marker)
+            assert [later.read(record) for record in records[stop:]] == whole[stop:]
+            assert later.place == reader.place
 
 
 # ---- rules left out

@@ -8,7 +8,7 @@ from engine.core import messages as m
 from engine.streams import partition as partition_module
 from engine.streams.audit import verify
 from engine.streams.codec import read_command, write_command
-from engine.streams.journal import GENESIS, Marker, Place, Reader, Void, read_turn, write_marker
+from engine.streams.journal import GENESIS, Marker, Place, Reader, Void, read_turn, write_marker, write_turn
 from engine.streams.log import Entry, Record
 from engine.streams.ownership import (
     Batch,
@@ -388,7 +388,7 @@ def test_after_a_long_stretch_of_what_is_no_command_an_empty_turn_is_written(top
         + [Record(i, read_turn(body).position, body) for i, body in enumerate(topics.journal[1:4], 1)],
     )
     found = verify(log, redecide=True)
-    assert found.problems == [] and found.redecided == 8
+    assert found.problems == [] and found.redecided == 8 and found.pools == ["desk"]
 
 
 def test_who_waits_for_an_answer_gets_a_turn_also_where_nothing_comes_of_it(topics):
@@ -502,6 +502,16 @@ def test_a_void_record_after_a_snapshot_does_not_throw_it_away(topics):
     assert {each.why for each in found[1:]} == {"chain-broken"} and all(each.alarm for each in found[1:])
     topics.serve(topics.take(own))
     assert topics.turns() == TURNS
+
+
+def test_a_turn_of_an_owner_whose_marker_stands_before_the_snapshot_throws_it_away(topics):
+    """After an unclean election a former owner can have put turns, and a snapshot of them, behind another's marker."""
+    first = topics.serve(topics.take(), 2)
+    own = snapshot_of(topics, first)
+    other, _ = write_turn(2, first.place.chain, m.Turn(2, MONDAY, m.CommandRef("desk", "pbx", "1", "tick"), []))
+    topics.append(other)
+    with pytest.raises(FoldAgain, match="the marker of the turn at journal offset 3 stands before the snapshot"):
+        topics.read(own)
 
 
 # ---- logs that were moved
