@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import chain
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import structlog
 from aiokafka import AIOKafkaProducer
@@ -35,12 +35,14 @@ from .routing import producer_of
 
 SNAPSHOT_TURNS = 20_000  # a start folds at most about so many turns: a fifth of a second
 ROUND = 2_000  # records published at once: some tens of milliseconds before others get a word in
+FLIGHT = 3  # rounds that wait for the broker's answers while the next ones are made
 AHEAD = 20_000  # records polled and not yet published, before the partition is held
 WATCH_S = 2.0  # how often the end of `status` is looked at while nothing is written
 AGAIN_S, AGAIN_MOST_S = 1.0, 30.0
 KIND = "views"  # of our snapshots
 
 Row = tuple[bytes, bytes | None, Sequence[tuple[str, bytes]]]  # key, value, headers
+Encoded = Callable[[], tuple[bytes, Iterator[bytes]]]
 Sent = tuple["asyncio.Future[Any]", int]  # what a batch of records comes to, and how many they are
 log_ = structlog.get_logger("waitline.projections")
 
@@ -152,12 +154,20 @@ class Projection:
             await producer._sender.close()  # what could not be sent by then is sent by the next producer
             await producer.client.close()
 
-    async def news(self) -> bool:
-        """Waits for a poll; False: none has come for a while."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(WATCH_S):
-                await self._news.wait()
-        return self._news.is_set()
+    async def news(self, beside: "asyncio.Future[Any] | None" = None) -> bool:
+        """Waits for a poll, or for what is `beside`; False: neither has come for a while."""
+        polled = asyncio.ensure_future(self._news.wait())
+        try:
+            done, _ = await asyncio.wait(
+                {polled, beside} if beside else {polled}, timeout=WATCH_S, return_when=asyncio.FIRST_COMPLETED
+            )
+        finally:
+            polled.cancel()
+        return bool(done)
+
+    @property
+    def has_news(self) -> bool:
+        return bool(self._polled)
 
     def acknowledge(self, saved: Saved) -> None:
         """Everything before `saved.offset` stands in the public topics."""
@@ -165,6 +175,17 @@ class Projection:
         self.around.save(self.number, saved)
         while self._unacknowledged and self._unacknowledged[0].value.end <= saved.offset:
             self._unacknowledged.popleft().ack()
+
+
+class _Round(NamedTuple):
+    """What has been sent and waits for the broker's answers. until: behind its last journal record; snapshot: of the
+    views after it, where one is due."""
+
+    until: int
+    place: Place
+    status: list[Sent]
+    answers: "asyncio.Future[Any]"
+    snapshot: Encoded | None
 
 
 class _Sitting:
@@ -181,6 +202,7 @@ class _Sitting:
         self.others_end = 0  # of the journal: what comes before may have been published by somebody else
         self.status_end = 0  # what our next append to `status` should get
         self.generation = GENERATIONS[0]  # of the next snapshot
+        self.flight: deque[_Round] = deque()
         self.snapshot: asyncio.Task[None] | None = None
 
     async def sit(self) -> None:
@@ -192,17 +214,20 @@ class _Sitting:
             await self._publish_until(self.projection._end)  # where an earlier sitting has broken off
             shown = False
             while True:
-                if not await self.projection.news():
-                    await self._watch()
+                if not self.projection.has_news:
+                    heard = await self.projection.news(self.flight[0].answers if self.flight else None)
+                    await self._settle()
+                    if not heard and not self.flight:
+                        await self._watch()
                     continue
                 events = self.projection.taken()
                 if not shown:
                     self.around.show_all(events[-1], self.views)
                     shown = True
                 await self._publish_polls(events)
-                if self.views.turns >= self.around.snapshot_turns and (not self.snapshot or self.snapshot.done()):
-                    self.snapshot = asyncio.create_task(self._keep(self.views.snapshot()))
         finally:
+            for round_ in self.flight:
+                round_.answers.cancel()
             if self.snapshot is not None:
                 self.snapshot.cancel()
                 with suppress(asyncio.CancelledError):
@@ -269,10 +294,23 @@ class _Sitting:
             self.around.show(event, made.agents, made.queues)
         events: list[Row] = [(each.key, each.value, each.headers) for each in made.events]
         sent = [await self._sent(EVENTS, events), await self._sent(STATUS, self._rows(made.status))]
-        await asyncio.gather(*(future for of_topic in sent for future, _ in of_topic))
-        await self._compare(sent[1])
+        answers = asyncio.gather(*(future for of_topic in sent for future, _ in of_topic))
+        due = self.views.turns >= self.around.snapshot_turns and (not self.snapshot or self.snapshot.done())
+        self.flight.append(_Round(until, made.place, sent[1], answers, self.views.snapshot() if due else None))
         self.next = until
-        self.projection.acknowledge(Saved(until, made.place, self.status_end))
+        await self._settle()
+
+    async def _settle(self) -> None:
+        """Acknowledges what stands in the topics, in order; waits where too much is in flight."""
+        while self.flight and (len(self.flight) > FLIGHT or self.flight[0].answers.done()):
+            round_ = self.flight[0]
+            await round_.answers
+            if not self._as_expected(round_.status):
+                await self._tell_again(round_.status)
+            self.flight.popleft()
+            self.projection.acknowledge(Saved(round_.until, round_.place, self.status_end))
+            if round_.snapshot is not None:  # it holds nothing that is not told
+                self.snapshot = asyncio.create_task(self._keep(round_.snapshot))
 
     def _rows(self, status: Mapping[str, bytes | None]) -> list[Row]:
         headers = [(READ_TO, b"%d" % self.views.place.position)]
@@ -294,40 +332,45 @@ class _Sitting:
 
     # ---- what others have written to `status`
 
-    async def _compare(self, sent: Sequence[Sent]) -> None:
-        expected = self.status_end
+    def _as_expected(self, sent: Sequence[Sent]) -> bool:
+        """Whether nobody else has written up to there."""
         for future, count in sent:
-            if future.result().offset != expected:
-                return await self._tell_again(await self.log.end(STATUS))
-            expected += count
-        self.status_end = expected
+            offset = future.result().offset
+            if offset > self.status_end:
+                return False
+            self.status_end = max(self.status_end, offset + count)
+        return True
 
     async def _watch(self) -> None:
-        end = await self.log.end(STATUS)
-        if end != self.status_end:
-            await self._tell_again(end)
+        if await self.log.end(STATUS) != self.status_end:
+            await self._tell_again(())
 
-    async def _tell_again(self, end: int) -> None:
-        """Of what stands in `status` from where we expected our append to `end`: what somebody else has written who had
-        read less of the journal than we have."""
+    async def _tell_again(self, sent: Sequence[Sent]) -> None:
+        """Of what stands in `status` behind where we expected it to end, `sent` and what is in flight: what somebody
+        else has written who had read less of the journal than we have."""
+        await asyncio.gather(*(round_.answers for round_ in self.flight))
+        ours: set[int] = set()
+        for future, count in [*sent, *(each for round_ in self.flight for each in round_.status)]:
+            ours.update(range(future.result().offset, future.result().offset + count))
+        end = await self.log.end(STATUS)
         stale: dict[str, None] = {}
-        ours = self.views.place.position
         async for records in self.log.read(STATUS, self.status_end, end):
             for record in records:
-                if record.key and _read_to(record.headers) < ours:
+                older = _read_to(record.headers) < self.views.place.position
+                if record.key and older and record.offset not in ours:
                     stale[record.key.decode(errors="replace")] = None
         self.status_end = end
         if not stale:
             return
         log_.warning("told-again", partition=self.number, statuses=len(stale), reason="an older reader has told them")
-        told = self.views.retold(stale)
-        sent = await self._sent(STATUS, self._rows(told))
-        await asyncio.gather(*(future for future, _ in sent))
-        await self._compare(sent)
+        again = await self._sent(STATUS, self._rows(self.views.retold(stale)))
+        await asyncio.gather(*(future for future, _ in again))
+        if not self._as_expected(again):
+            await self._tell_again(again)
 
     # ---- snapshots
 
-    async def _keep(self, encoded: Callable[[], tuple[bytes, Iterator[bytes]]]) -> None:
+    async def _keep(self, encoded: Encoded) -> None:
         manifest, chunks = encoded()
         shape, generation, parts = self.around.shape, self.generation, chain([manifest], chunks)
         try:
