@@ -52,8 +52,11 @@ class Clock:
                 ticks.append((pool, envelope_of(Tick(), f"tick-{due}", "waitline", pool)))
         return ticks
 
-    def sent(self, pool: str, position: int) -> None:
-        self._away[pool] = position
+    def sent(self, pool: str, position: int, partition: Partition) -> None:
+        if position > partition.position:
+            self._away[pool] = position
+        else:  # read before we heard where it stands
+            del self._away[pool]
 
     def not_sent(self, pool: str) -> None:
         self._away.pop(pool, None)

@@ -7,7 +7,6 @@ it until it is lost, and takes it again: with a producer of its own each time, c
 """
 
 import asyncio
-import gc
 import time
 from base64 import b64encode
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -42,7 +41,8 @@ SNAPSHOT_TURNS = 100_000  # a start folds at most about so many turns: two secon
 BODY_SHOWN = 64 << 10  # bytes of what was no command that are shown with its rejection
 LOOK_S = 1.0  # between two looks at the journal's end
 TICK_S = 0.05
-AGAIN_S = 0.5  # before a partition that was lost is taken again,
+LOST_S = 2.0  # before one that another has taken is taken again: Kafka may be about to say that it is no longer ours,
+AGAIN_S = 0.5  # before one that stumbled over something else is,
 LEFT_ALONE_S = 60.0  # and one that a person must look at
 CLOSE_S = 5.0  # for a producer to let go of what it holds
 STOP_S = 20.0  # for a clean stop, the snapshot included; Kubernetes gives 30
@@ -160,11 +160,11 @@ class Owner:
     async def _take(self) -> None:
         began = time.monotonic()
         taken = self.taken = await take(self.log, self.producer, self.worker.name, self.failed)
-        gc.freeze()  # rows hold no cycles, and stay: the collector need not look at them again
         self.polls: asyncio.Queue[Any] = asyncio.Queue()
         self.flight: asyncio.Queue[tuple[Any, int, Any]] = asyncio.Queue(FLIGHT)
         self.backlog = self.turns = 0
         self.seek_number = -1
+        self.worker.let_go(self.number)
         self.serving = True
         await self._seek()
         log_.info(
@@ -211,7 +211,7 @@ class Owner:
             case CannotTake():
                 say, wait_s = log_.error, LEFT_ALONE_S
             case Lost() | LogProblem() | IllegalStateError():
-                pass
+                wait_s = LOST_S
             case KafkaError() | OSError():
                 text = f"Kafka: {text or type(problem).__name__}"
             case _:
@@ -336,7 +336,7 @@ class Owner:
                     clock.not_sent(pool)
                 else:
                     clock.measured(said.timestamp, sent, now_ms())
-                    clock.sent(pool, self.taken.ownership.base + said.offset)
+                    clock.sent(pool, self.taken.ownership.base + said.offset, partition)
 
     async def _publish(self) -> None:
         """Rules that differ from those in the log. Two workers with different files: the last to take a partition
