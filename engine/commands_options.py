@@ -14,8 +14,9 @@ from engine.streams.topics import PREFIX
 Command = Callable[..., Any]
 
 
-def kafka_options(command: Command) -> Command:
-    """--broker, --kafka-config and --prefix; the command gets `connection` and `prefix`."""
+def kafka_options(command: Command, *, needed: bool = True) -> Command:
+    """--broker, --kafka-config and --prefix; the command gets `connection` and `prefix`. Where they are not needed and
+    not given, `connection` is None."""
 
     @click.option(
         "--broker", metavar="HOST:PORT[,…]", default="", help="Kafka's brokers: one is enough to find the rest."
@@ -30,6 +31,8 @@ def kafka_options(command: Command) -> Command:
     @click.option("--prefix", default=PREFIX, show_default=True, help="What the names of all topics begin with.")
     @wraps(command)
     def with_connection(broker: str, kafka_config: Path | None, **rest: Any) -> Any:
+        if not (needed or broker or kafka_config):
+            return command(connection=None, **rest)
         try:
             connection = read_connection(broker, kafka_config)
         except ConnectionProblem as problem:

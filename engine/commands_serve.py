@@ -1,4 +1,4 @@
-"""`waitline serve` and `waitline demo`: the embedded host behind the HTTP door, for real or with simulated people."""
+"""`waitline serve` and `waitline demo`: a host behind the HTTP door, for real or with simulated people."""
 
 import asyncio
 import os
@@ -10,6 +10,7 @@ import uuid
 import webbrowser
 from collections.abc import Awaitable, Callable, Coroutine
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 from zoneinfo import ZoneInfo
@@ -18,6 +19,8 @@ import click
 import structlog
 import uvicorn
 
+from engine.agents.connection import Connection
+from engine.commands_options import kafka_options
 from engine.core.deadlines import NONE
 from engine.core.messages import CommandRefused, Turn
 from engine.core.rules import Rules
@@ -28,10 +31,11 @@ from engine.planning.day import Day, still_there
 from engine.streams.codec import envelope_of, write_command
 from engine.streams.host import Host
 from engine.streams.journal import TimeKind
-from engine.streams.log import LogProblem
+from engine.streams.log import LogForeign, LogProblem
 from engine.streams.mistakes import Lang, render
 from engine.streams.rules_file import read_pools
 from engine.streams.sqlite_log import SqliteLog
+from engine.streams.topics import PREFIX, Shape
 from engine.web.door import LOOPBACK, app
 
 log_ = structlog.get_logger("waitline.serve")
@@ -39,6 +43,7 @@ HERE = Path(__file__).parent
 DESKS = HERE / "desks" if (HERE / "desks").exists() else HERE.parent / "deploy" / "desks"  # in a wheel, in a checkout
 DESK = DESKS / "service-desk.toml"
 BEGINS_AT = timedelta(hours=9, minutes=40)  # a new demo: twenty minutes of usual traffic, then the rush
+AGAIN_S = 2.0  # between two tries to reach a cluster that does not answer
 STEP_S = 0.05  # of real time, between two looks at the simulated people
 LANGUAGES = click.Choice(["en", "zh-CN"])
 
@@ -47,14 +52,12 @@ LANGUAGES = click.Choice(["en", "zh-CN"])
 @click.option(
     "--config",
     type=click.Path(path_type=Path),
-    required=True,
     metavar="FILE|FOLDER",
     help="Rules: one pool's file, or a folder with a file a pool.",
 )
 @click.option(
     "--data",
     type=click.Path(path_type=Path, file_okay=False),
-    required=True,
     metavar="DIR",
     help="Folder of the log; made if missing.",
 )
@@ -70,12 +73,29 @@ LANGUAGES = click.Choice(["en", "zh-CN"])
     help="File with the token that every call must show; or set WAITLINE_TOKEN.",
 )
 @click.option("--lang", type=LANGUAGES, default="en", show_default=True, help="Language of what is printed.")
-def serve_command(config: Path, data: Path, host: str, port: int, token_file: Path | None, lang: Lang) -> None:
-    """Serve pools from one process and one log: adapters post commands, CRMs and the live page read what happens.
+@partial(kafka_options, needed=False)
+def serve_command(
+    connection: Connection | None,
+    prefix: str,
+    config: Path | None,
+    data: Path | None,
+    host: str,
+    port: int,
+    token_file: Path | None,
+    lang: Lang,
+) -> None:
+    """Serve pools over HTTP: adapters post commands, CRMs and the live page read what happens.
 
-    Rules that have changed since the last start are published; rules with mistakes are refused, and the pool goes on
-    under the
-    ones it had. The log holds real time; a log of simulated or recorded time is left alone.
+    \b
+        waitline serve --config deploy/desks/shop.toml --data var/shop
+        waitline serve --broker localhost:9092
+
+    With --config and --data, from one process and one log in a folder. Rules that have changed since the last start
+    are published; rules with mistakes are refused, and the pool goes on under the ones it had. The log holds real
+    time; a log of simulated or recorded time is left alone.
+
+    With --broker, from a log on Kafka, where `waitline worker` decides and publishes the rules. Several such doors may
+    run at once; none of them keeps anything of its own.
 
     \b
     Commands in    POST /v1/commands
@@ -92,6 +112,18 @@ def serve_command(config: Path, data: Path, host: str, port: int, token_file: Pa
             f"Listening on {host} needs a token, since others can reach it: --token-file FILE, or WAITLINE_TOKEN."
         )
     set_up_logs()
+    if connection is not None:
+        if config or data:
+            raise click.UsageError(
+                "With --broker the log is on Kafka, and workers publish the rules: leave out --config and --data; or "
+                "leave out --broker, to serve a log in a folder."
+            )
+        return _serve_kafka(connection, prefix, host, port, token)
+    if config is None or data is None or prefix != PREFIX:
+        raise click.UsageError(
+            "Say which log: --config FILE|FOLDER and --data DIR for one in a folder, or --broker HOST:PORT (with "
+            "--prefix) for one on Kafka."
+        )
     rules = _rules(config, lang)
     engine = _open(data, lambda: time.time_ns() // 1_000_000, "real")
     _publish(engine, rules)
@@ -104,6 +136,35 @@ def serve_command(config: Path, data: Path, host: str, port: int, token_file: Pa
         await _serve(live, host, port, token, [live.run()])
 
     uvicorn_run(main)
+
+
+def _serve_kafka(connection: Connection, prefix: str, host: str, port: int, token: str) -> None:
+    from engine.agents.door_host import KafkaHost  # an embedded log needs nothing of Kafka
+
+    async def opened() -> KafkaHost:
+        said = ""
+        while True:
+            door = KafkaHost(connection, Shape(prefix))
+            try:
+                await door.start()
+                return door
+            except LogProblem as problem:
+                await door.close()
+                if isinstance(problem, LogForeign):
+                    raise
+                if str(problem) != said:
+                    log_.warning("broker-away", reason=str(problem), again_every_s=AGAIN_S)
+                said = str(problem)
+                await asyncio.sleep(AGAIN_S)
+
+    async def main() -> None:
+        door = await opened()
+        await _serve(door, host, port, token, [door.run()])
+
+    try:
+        uvicorn_run(main)
+    except LogProblem as problem:
+        _fail(str(problem))
 
 
 @click.command("demo")

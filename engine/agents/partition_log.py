@@ -4,7 +4,7 @@ A reader stops when its position has reached the wanted offset, not at "the last
 Kafka's own is never delivered. Offsets that do not exist are an error, never a reason to begin elsewhere.
 """
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from hashlib import sha256
 from typing import Any, NamedTuple
 
@@ -91,9 +91,9 @@ class PartitionLog:
         async for found in self.read(COMMANDS, start, until):
             yield entries(found, base)
 
-    async def read(self, topic: Topic, start: int, until: int) -> AsyncIterator[list[ConsumerRecord]]:
+    async def read(self, topic: Topic, start: int, until: int) -> AsyncGenerator[list[ConsumerRecord], None]:
         """Records of any topic, from `start` to before `until`, a thousand at most at a time. LogMoved: it does not
-        reach that far (any more)."""
+        reach that far (any more). Who leaves early closes it before the next is read."""
         if start >= until:
             return
         partition = TopicPartition(self.shape.named(topic), self.number)

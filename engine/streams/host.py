@@ -42,7 +42,7 @@ class Stand(NamedTuple):
     at: int
 
 
-class Standing(Struct, frozen=True, omit_defaults=True):
+class Standing(Struct, frozen=True):
     """What can be said of a partition. owner: the worker that has taken it last, "" before the first; undecided: that
     many commands at most are not decided yet (those after the last turn; some may have said nothing); trouble: why
     nobody can go by it at present, as a sentence."""
@@ -61,7 +61,10 @@ class Host(Protocol):
 
     time: TimeKind
     closing: asyncio.Event
-    trouble: LogProblem | None  # why nothing can be written at present
+
+    @property
+    def trouble(self) -> LogProblem | None:
+        """Why not all can be relied on at present."""
 
     @property
     def boards(self) -> Mapping[str, Board]:

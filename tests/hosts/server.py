@@ -53,7 +53,7 @@ class Server:
         before = len(self.said)
         program = program or [sys.executable, "-m", "engine"]
         self.process = subprocess.Popen(
-            [*program, "serve", "--config", str(self.config), "--data", str(self.data), "--port", "0", *self.arguments],
+            [*program, "serve", *self.where(), "--port", "0", *self.arguments],
             stderr=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             text=True,
@@ -64,6 +64,10 @@ class Server:
         if wait and not self.listening(before):
             raise AssertionError(f"the server does not listen; it said: {self.said[before:]}")
         return self
+
+    def where(self) -> list[str]:
+        """The options that say which log."""
+        return ["--config", str(self.config), "--data", str(self.data)]
 
     def _read(self, stream: Any, before: int) -> None:
         for line in stream:

@@ -85,7 +85,7 @@ def brokers(tmp_path: Path) -> Iterator[Callable[..., Breakable]]:
             one.kill()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def topics(request: pytest.FixtureRequest) -> Callable[..., Shape]:
     """Makes all topics under a prefix that nobody else has, on the shared broker: `topics(partitions=2)`, or on one of
     the test's own: `topics(at=address)`. They are there, and can be written, when it returns."""

@@ -127,6 +127,8 @@ def _nobody_is_offered_twice(turns: list[m.Turn]) -> None:
                     contact = turn.command.pool, event.contact_id
                     assert offered.pop(contact) == event.agent_id, f"{contact} is accepted by another than was asked"
                     held[contact] = event.agent_id
+                case m.ContactTransferred():
+                    held.pop((turn.command.pool, event.contact_id), None)
                 case m.OfferDeclined() | m.OfferExpired() | m.OfferRevoked():
                     offered.pop((turn.command.pool, event.contact_id))
 

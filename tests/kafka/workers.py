@@ -21,13 +21,23 @@ id = "sales"
 
 
 class WorkerProcess:
-    """A worker of a log. program: what Python runs in place of the command line, for workers that are made to fail."""
+    """A worker of a log. program: what Python runs in place of the command line, for workers that are made to fail;
+    config: rules that it publishes."""
 
-    def __init__(self, folder: Path, broker: str, shape: Shape, name: str, program: list[str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        broker: str,
+        shape: Shape,
+        name: str,
+        program: list[str] | None = None,
+        config: Path | None = None,
+    ) -> None:
         self.name = name
         self.errors = folder / f"{name}.log"
-        rules = folder / "unused.toml"
-        rules.write_text(RULES)
+        rules = config or folder / "unused.toml"
+        if config is None:
+            rules.write_text(RULES)
         arguments = ["--broker", broker, "--prefix", shape.prefix, "--development", "--config", str(rules)]
         with self.errors.open("ab") as errors:
             self.process = subprocess.Popen(

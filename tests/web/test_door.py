@@ -1,5 +1,6 @@
 """The HTTP door, as adapters, CRMs and strangers meet it: a real server, asked over HTTP."""
 
+import asyncio
 import itertools
 import json
 import os
@@ -28,6 +29,9 @@ from engine.streams.audit import verify
 from engine.streams.journal import read_turn
 from engine.streams.sqlite_log import SqliteLog
 from tests.hosts.server import RULES, WAIT_S, Listener, Server, command, fields
+from tests.kafka.doors import KafkaDoor
+from tests.kafka.oracle import check
+from tests.kafka.workers import WorkerProcess
 
 POOLS = 24  # each test that changes something has one of its own
 UNUSED = itertools.count(0, 1_000_000)  # ids, where a pool is met again
@@ -38,20 +42,30 @@ def rules_of(pool: str) -> str:
     return RULES.replace('pool = "desk"', f'pool = "{pool}"')
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory) -> Iterator[Server]:
+@pytest.fixture(scope="module", params=["embedded", pytest.param("kafka", marks=pytest.mark.broker)])
+def server(request, tmp_path_factory) -> Iterator[Server]:
+    """What is asked of this one holds for every host."""
     folder = tmp_path_factory.mktemp("door")
     config = folder / "pools"
     config.mkdir()
     for number in range(POOLS):
         (config / f"pool-{number:02d}.toml").write_text(rules_of(f"pool-{number:02d}"))
-    with Server(folder / "data", config).start() as server:
-        yield server
-        assert server.stop() == 0
-        assert "Traceback" not in server.text(), server.text()
-    log = SqliteLog.open(folder / "data", read_only=True)
-    assert log.verify() == [] and verify(log, redecide=True).problems == []
-    log.close()
+    if request.param == "kafka":
+        broker, shape = request.getfixturevalue("broker"), request.getfixturevalue("topics")(partitions=3)
+        worker = WorkerProcess(folder, broker, shape, "worker", config=config)
+        worker.wait("rules-published", POOLS)
+        with KafkaDoor(broker, shape).start() as server:
+            yield server
+            assert server.stop() == 0 and worker.stop() == 0
+        asyncio.run(check(broker, shape.prefix))
+    else:
+        with Server(folder / "data", config).start() as server:
+            yield server
+            assert server.stop() == 0
+        log = SqliteLog.open(folder / "data", read_only=True)
+        assert log.verify() == [] and verify(log, redecide=True).problems == []
+        log.close()
+    assert "Traceback" not in server.text(), server.text()
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +75,7 @@ def client(server) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture(scope="module")
-def names() -> Iterator[str]:
+def names(server) -> Iterator[str]:
     return iter([f"pool-{number:02d}" for number in range(POOLS)])
 
 
@@ -86,6 +100,12 @@ class Pool:
         assert answer.status_code == 200, answer.text
         result: dict[str, Any] = answer.json()
         return result
+
+    @property
+    def partition(self) -> int:
+        """The first part of its events' ids."""
+        pools = self.client.get("/v1/pools").json()["pools"]
+        return next(int(each["partition"]) for each in pools if each["pool"] == self.name)
 
     def position(self) -> int:
         """That of a command that changes nothing: one more each time, if nothing else is taken meanwhile."""
@@ -146,15 +166,16 @@ def test_every_command_of_an_adapter_and_a_desk_is_taken(pool):
         ("sign-out-agent", {"agent_id": "ann"}, ["agent-signed-out"]),
     ]
     assert {kind for kind, _, _ in story} == COMMANDS.keys() - INTERNAL
-    last = -1
+    last, partition = -1, pool.partition
     for kind, data, expected in story:
         result = pool.do(kind, **data)
         assert (result["status"], kinds(result)) == ("accepted", expected), kind
         assert result["position"] > last and result["at"] > 1_700_000_000_000
         last = result["position"]
-        assert [event["id"] for event in result["events"]] == [f"0/{last}/{i}" for i in range(len(expected))]
+        assert [event["id"] for event in result["events"]] == [f"{partition}/{last}/{i}" for i in range(len(expected))]
 
 
+@pytest.mark.parametrize("server", ["embedded"], indirect=True)
 def test_without_wait_the_events_are_not_in_the_answer_and_another_word_than_decided_is_refused(pool):
     result = pool.post(pool.command("source-heartbeat"), params={}).json()
     assert result.keys() == {"status", "position", "at"}
@@ -422,7 +443,7 @@ def test_whatever_is_sent_is_answered_by_name_and_never_with_a_fault(client, cha
         ("GET", "/v1/events?pool=pool-00&type=call-mum", 400, "bad-query", "type"),
         ("GET", "/v1/events?pool=pool-00&from=yesterday", 400, "bad-query", "from"),
         ("GET", "/v1/events?pool=pool-00&last_event_id=x", 400, "bad-query", "Last-Event-ID"),
-        ("GET", "/v1/events?pool=pool-00&last_event_id=1/1/1", 400, "bad-query", "Last-Event-ID"),
+        ("GET", "/v1/events?pool=pool-00&last_event_id=9/1/1", 400, "bad-query", "Last-Event-ID"),
         ("GET", "/v1/events?pool=pool-00&last_event_id=0/-1/0", 400, "bad-query", "Last-Event-ID"),
         ("GET", "/v1/events?pool=pool-00&last_event_id=0/99999999/0", 400, "bad-query", "Last-Event-ID"),
         ("GET", "/v1/events?pool=pool-00&last_event_id=0/" + "9" * 5000 + "/0", 400, "bad-query", "Last-Event-ID"),
@@ -683,7 +704,8 @@ def test_an_event_can_be_resumed_behind_each_single_event_of_a_turn(pool, server
     ids = [event["id"] for event in done["events"]]
     assert len(ids) == 3
     after = pool.do("accept-offer", contact_id="c1", agent_id="ann")["events"][0]["id"]
-    for behind, rest in ((ids[0], ids[1:]), (ids[1], ids[2:]), (ids[2], []), (f"0/{done['position']}/77", [])):
+    beyond = f"{pool.partition}/{done['position']}/77"
+    for behind, rest in ((ids[0], ids[1:]), (ids[1], ids[2:]), (ids[2], []), (beyond, [])):
         for how in ({"headers": {"Last-Event-ID": behind}}, {"params": {"last_event_id": behind}}):
             params = {"pool": pool.name, **how.get("params", {})}
             with pool.client.stream("GET", "/v1/events", params=params, headers=how.get("headers", {})) as stream:
@@ -777,7 +799,9 @@ def test_every_view_says_the_position_it_stands_at(pool):
     done = pool.do("route-contact", contact_id="c1", channel="call", queue_id="sales")
     views = {path: pool.get(path) for path in ("queues", "agents", "figures", "decisions", "contacts/c1")}
     views["contacts"] = pool.get("contacts", source="pbx")
-    views["pools"] = pool.client.get("/v1/pools").json()
+    pools = pool.client.get("/v1/pools").json()
+    (mine,) = [each for each in pools["pools"] if each["pool"] == pool.name]
+    views["pools"] = {**pools, **mine}
     for path, view in views.items():
         assert view["position"] == done["position"] and view["at"] >= done["at"], path
         assert view.get("pool", pool.name) == pool.name
@@ -788,7 +812,8 @@ def test_every_view_says_the_position_it_stands_at(pool):
     (decision,) = views["decisions"]["decisions"]
     assert decision["id"] == done["events"][1]["id"] and "ann" in decision["sentence"]
     assert pool.get("decisions", lang="zh-CN", limit=1)["decisions"][0]["sentence"] != decision["sentence"]
-    names = [each["pool"] for each in views["pools"]["pools"]]
+    assert pools["position"] >= mine["position"], "the greatest of all partitions"
+    names = [each["pool"] for each in pools["pools"]]
     assert names == sorted(names) and len(names) == POOLS
 
 
