@@ -36,6 +36,7 @@ from engine.streams.ownership import (
 from engine.streams.partition import Decided
 
 REF = CommandRef("pool", "source", "id", "type")
+ARCHIVE = "ab" * 32  # the chain of an archive that a log continues
 GONE = -1  # no ownership, no snapshot; the answer of an append that has failed
 
 
@@ -84,14 +85,16 @@ class Toy:
 
 
 class Setting(Struct, frozen=True):
-    """engines: of the workers. offsets: of the commands (not all need exist). flight: appends that may be on their way
-    at once. closes: whether a producer is closed before its worker takes again. resets: whether a consumer whose
-    offset has expired begins elsewhere by itself. group: whether the group's committed offset is a part of the state
-    (no rule reads it). The rest: how often each thing may happen, all workers together."""
+    """engines: of the workers. offsets: of the commands (not all need exist). base: of a log that continues an archive.
+    flight: appends on their way at once. closes: whether a producer is closed before its worker takes again.
+    resets: whether a consumer whose offset has expired begins elsewhere by itself. group: whether the group's committed
+    offset is a part of the state (no rule reads it). The rest: how often each thing may happen, all workers together.
+    """
 
     engines: tuple[str, ...] = ("0.2.0", "0.3.0")
     commands: tuple[str, ...] = ("both", "new", "even", "even")
     offsets: tuple[int, ...] = (0, 1, 3, 4)
+    base: int = 0
     takes: int = 2
     flight: int = 3
     crashes: int = 0
@@ -177,7 +180,8 @@ class Explorer:
         self.new_reader = reader
         self.lively = lively
         self.entries = [
-            Entry(offset, 0, body.encode()) for offset, body in zip(setting.offsets, setting.commands, strict=True)
+            Entry(setting.base + offset, 0, body.encode())
+            for offset, body in zip(setting.offsets, setting.commands, strict=True)
         ]
         self.end = setting.offsets[-1] + 1
         self.records: list[bytes] = []
@@ -239,7 +243,9 @@ class Explorer:
         own.fold(Record(offset, None, self.records[record]))
 
     def _do_marker(self, own: Ownership, number: int) -> int:
-        return self._record(own.marker(Marker(f"worker {number}", "log", "real", 0, self.setting.engines[number])))
+        engine, base = self.setting.engines[number], self.setting.base
+        chain = ARCHIVE if base else GENESIS.hex()
+        return self._record(own.marker(Marker(f"worker {number}", "log", "real", 0, engine, base=base, chain=chain)))
 
     def _do_marked(self, own: Ownership, offset: int) -> None:
         own.marked(offset)
@@ -251,10 +257,12 @@ class Explorer:
         finally:
             del own.committed  # type: ignore[attr-defined]
 
-    def _do_decide(self, own: Ownership, generation: int, begin: int, begins: int) -> tuple[int, tuple[int, ...]]:
-        entry = next(entry for entry in self.entries if entry.position >= max(begin, begins))
-        made = own.decide(Batch(generation, begin, entry.position + 1, [entry]))
-        return entry.position + 1, tuple(self._record(each.record) for each in made if each.record is not None)
+    def _do_decide(self, own: Ownership, generation: int, polls: int, begins: int) -> tuple[int, tuple[int, ...]]:
+        base = self.setting.base
+        entry = next(entry for entry in self.entries if entry.position >= base + max(polls, begins))
+        made = own.decide(Batch(generation, base + polls, entry.position + 1, [entry]))
+        records = tuple(self._record(each.record) for each in made if each.record is not None)
+        return entry.position + 1 - base, records
 
     def _do_appended(self, own: Ownership, offset: int) -> Place:
         return own.appended(offset)
@@ -263,7 +271,7 @@ class Explorer:
         own.failed_append("no answer")
 
     def _do_consumer_stands(self, own: Ownership, position: int) -> None:
-        own.consumer_stands(position)
+        own.consumer_stands(own.base + position)
 
     def _do_journal_ends(self, own: Ownership, offset: int) -> None:
         own.journal_ends(offset)
@@ -727,8 +735,8 @@ class Explorer:
             "read": f"reads on to the journal's end ({end} records)",
             "begin": "reads up to its marker, owns the partition and seeks the commands",
             "look": f"looks where the journal ends ({end}) and where its consumer stands",
-            "move": f"has its consumer moved to command {to}",
-            "decide": f"is handed what was polled at command {before.polls}, and {made}",
+            "move": f"has its consumer moved to offset {to}",
+            "decide": f"is handed what was polled at offset {before.polls}, and {made}",
             "snapshot": "writes a snapshot",
         }[kind]
         return f"{name} {told}{ends}."

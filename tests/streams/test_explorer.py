@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from engine.core.messages import Turn
-from engine.streams.journal import Place, Reader, Void, read_turn, split_turn
+from engine.streams.journal import GENESIS, Place, Reader, Void, read_turn, split_turn
 from engine.streams.log import Record
 from engine.streams.ownership import Ownership, SeekAgain, version_of
 from tests.streams.explorer import Explorer, Setting
@@ -31,6 +31,7 @@ QUICK = {
     "a snapshot, three takings": Setting(EITHER, takes=3, snapshots=1),
     "a snapshot and a cut log": Setting(EITHER, snapshots=1, cuts=1),
     "a snapshot and a crash": Setting(EITHER, snapshots=1, crashes=1),
+    "a log that continues an archive": Setting(EITHER, base=7, snapshots=1, cuts=1),
     "a poison command and a crash": Setting(EITHER, commands=POISON, crashes=1),
     "commands expire": Setting(EITHER, expiries=1),
 }
@@ -136,6 +137,13 @@ def same_seek_only(self, batch):
         raise SeekAgain("of another seek")
 
 
+def begins_a_chain(self, begins, *, again=False):
+    offset = Ownership.seek(self, begins, again=again)
+    if self.turn is None:
+        self.pools.chain = GENESIS
+    return offset
+
+
 def begins_right(self, batch):
     Ownership.consumer_stands(self, batch.begin)
 
@@ -173,6 +181,9 @@ LEFT_OUT = {
     ),
     "The commands are sought where the group's committed offset is (rule 1)": (
         without(restart=lambda self: self.committed), Reader, Setting(group=True), "decides otherwise",
+    ),
+    "The first turn does not continue the archive's chain (rule 11)": (
+        without(seek=begins_a_chain), Reader, Setting(base=7), "does not count",
     ),
     "The last turn is not looked for again where it stood, after our marker (rules 1, 6)": (
         without(_find=found_without_looking), Reader, Setting(EITHER, cuts=1), "is never decided",
