@@ -261,7 +261,7 @@ class Survey(Struct, frozen=True):
 
 
 def survey(log: Log) -> Survey:
-    """Reads the whole journal. CopyProblem: it cannot be moved."""
+    """Reads the whole journal, in order and without holding it. CopyProblem: it cannot be moved."""
     reader, pools, turns = Reader(), dict[str, None](), 0
     for record in log.journal():
         said = reader.read(record)

@@ -31,6 +31,7 @@ from engine.streams.topics import COMMANDS, EVENTS, JOURNAL, SNAPSHOTS, STATUS, 
 from tests.kafka.brokers import Breakable
 from tests.kafka.load import begin, go_on, pools, send
 from tests.kafka.oracle import check
+from tests.kafka.test_copies import waitline
 from tests.kafka.workers import WORKER, WorkerProcess
 
 SHAPE = Shape("waitline.", 2, 1, 1)
@@ -216,6 +217,11 @@ async def test_a_worker_routes_what_an_adapter_sends_and_an_auditor_finds_all_in
     assert checked.commands >= 400
     assert checked.accepted_offers > 10
     assert checked.alarms == 0
+    auditor = ["--kafka-config", secured.folder / "audit.toml"]
+    report = json.loads(waitline("doctor", *auditor, "--development", "--json", code=1))
+    assert {each["what"] for each in report["findings"]} == {"no-owner", "clock"}, "it may write no probe"
+    exported = json.loads(waitline("export", *auditor, "--partition", 0, "--to", tmp_path / "out", "--json"))
+    assert exported["turns"] > 10 and exported["chain"] in waitline("log", "verify", tmp_path / "out", "--redecide")
 
 
 async def test_an_adapter_writes_commands_and_nothing_else(secured):
