@@ -87,8 +87,9 @@ class Toy:
 class Setting(Struct, frozen=True):
     """engines: of the workers. offsets: of the commands (not all need exist). base: of a log that continues an archive.
     flight: appends on their way at once. closes: whether a producer is closed before its worker takes again.
-    resets: whether a consumer whose offset has expired begins elsewhere by itself. group: whether the group's committed
-    offset is a part of the state (no rule reads it). The rest: how often each thing may happen, all workers together.
+    resets: whether a consumer whose offset has expired begins elsewhere by itself, and its batch does not say so.
+    group: whether the group's committed offset is a part of the state (no rule reads it). The rest: how often each
+    thing may happen, all workers together.
     """
 
     engines: tuple[str, ...] = ("0.2.0", "0.3.0")

@@ -229,7 +229,7 @@ LEFT_OUT = {
         without(seek=lambda self, begins, again=False: Ownership.seek(self, 0, again=again)), Reader,
         Setting(expiries=1), "do not come to rest",
     ),
-    "A consumer whose offset has expired begins elsewhere by itself (rules 9, 10)": (
+    "A consumer begins elsewhere by itself after an expiry, and its batch does not say so (rules 5, 9)": (
         Ownership, Reader, Setting(expiries=1, resets=True), "decides otherwise",
     ),
 }  # fmt: skip
