@@ -1,7 +1,13 @@
 """`waitline projections`: one of the processes that publish what happens on a log on Kafka."""
 
 import asyncio
+import multiprocessing
+import os
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Thread
 
 import click
 import structlog
@@ -39,6 +45,34 @@ def projections_command(connection: Connection, prefix: str, group: str, develop
         sys.exit(asyncio.run(_work(connection, shape, group)))
     except KeyboardInterrupt:
         sys.exit(0)  # before it had started
+
+
+@contextmanager
+def beside(connection: Connection, shape: Shape) -> Iterator[None]:
+    """The same in a process beside this one, for as long as this one lives."""
+    process = multiprocessing.get_context("spawn").Process(target=_publish, args=(connection, shape), daemon=True)
+    process.start()
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.join()
+
+
+def _publish(connection: Connection, shape: Shape) -> None:
+    from engine.agents.projections import Projections
+
+    set_up_logs()
+    Thread(target=_end_with_parent, daemon=True).start()
+    asyncio.run(Projections(connection, shape).run())
+
+
+def _end_with_parent() -> None:
+    """Also where that one was killed and could not say so."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 async def _work(connection: Connection, shape: Shape, group: str) -> int:

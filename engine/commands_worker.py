@@ -4,6 +4,7 @@ import asyncio
 import os
 import socket
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import click
@@ -35,7 +36,20 @@ log_ = structlog.get_logger("waitline.worker")
 @click.option("--name", default="", help="As it stands in the journal and in logs; HOST-PID by default.")
 @click.option("--group", default="", help="Kafka group of the workers that share the partitions; PREFIXworker.")
 @click.option("--development", is_flag=True, help="One copy of everything is enough: a broker that nobody relies on.")
-def worker_command(connection: Connection, prefix: str, config: Path, name: str, group: str, development: bool) -> None:
+@click.option(
+    "--with-projections",
+    is_flag=True,
+    help="Start `waitline projections` too, as a process of its own that ends with this one: for one machine alone.",
+)
+def worker_command(
+    connection: Connection,
+    prefix: str,
+    config: Path,
+    name: str,
+    group: str,
+    development: bool,
+    with_projections: bool,
+) -> None:
     """Route the pools of a log on Kafka: commands in, turns out.
 
     Start as many as you like, on as many machines: Kafka shares the partitions out among them, and each partition is
@@ -57,19 +71,24 @@ def worker_command(connection: Connection, prefix: str, config: Path, name: str,
     shape = Shape(prefix, replication=usual.replication, min_insync=usual.min_insync)
     name = name or f"{socket.gethostname()}-{os.getpid()}"
     try:
-        sys.exit(asyncio.run(_work(connection, shape, rules, name, group)))
+        sys.exit(asyncio.run(_work(connection, shape, rules, name, group, with_projections)))
     except KeyboardInterrupt:
         sys.exit(0)  # before it had started
 
 
-async def _work(connection: Connection, shape: Shape, rules: list[Rules], name: str, group: str) -> int:
+async def _work(
+    connection: Connection, shape: Shape, rules: list[Rules], name: str, group: str, with_projections: bool
+) -> int:
     from engine.agents.app import RoutingWorker  # Faust takes a second to import, and is not needed for --help
+    from engine.commands_projections import beside
 
     partitions = await checked(connection, shape)
     if not partitions:
         return 1
     log_.info("worker-started", name=name, brokers=connection.brokers, prefix=shape.prefix, partitions=partitions)
-    await RoutingWorker(connection, replace(shape, partitions=partitions), rules, name=name, group=group).run()
+    shape = replace(shape, partitions=partitions)
+    with beside(connection, shape) if with_projections else nullcontext():
+        await RoutingWorker(connection, shape, rules, name=name, group=group).run()
     log_.info("worker-stopped", name=name)
     return 0
 

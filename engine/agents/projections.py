@@ -12,7 +12,7 @@ import tempfile
 import weakref
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 import faust
 import msgspec
@@ -151,10 +151,26 @@ class Projections:
         async def revoked(app: faust.App, revoked: set[TP], **_: Any) -> None:
             await around.revoked()
 
+        @app.on_rebalance_complete.connect(weak=False)
+        async def recovered(app: faust.App, **_: Any) -> None:
+            around.recovered.set()
+
         @app.agent(journal, name="project")
         async def project(stream: Any) -> None:
             async for event in stream.noack().events():
                 around.hand(event)
+
+
+class _At:
+    """Stands for the event that a stream is at: a table asks it for its partition, and nothing else."""
+
+    def __init__(self, topic: str, number: int) -> None:
+        self.message = _AtMessage(topic, number)
+
+
+class _AtMessage(NamedTuple):
+    topic: str
+    partition: int
 
 
 class _Around:
@@ -167,6 +183,8 @@ class _Around:
         self._app = app
         self._group = projections.group
         self._topic = projections.topic
+        self.recovered = asyncio.Event()
+        self._stands: dict[int, _At] = {}
         self._tasks: dict[int, tuple[Projection, asyncio.Task[None]]] = {}
         said: dict[str, Any] = {"extra_topic_configs": {"min.insync.replicas": str(self.shape.min_insync)}}
         self.queue_view = app.Table("queue_view", partitions=self.shape.partitions, **said)
@@ -176,6 +194,7 @@ class _Around:
 
     async def assigned(self, numbers: set[int]) -> None:
         await self.revoked()
+        self.recovered.clear()
         for number in sorted(numbers):
             projection = Projection(self, number)
             self._tasks[number] = projection, asyncio.create_task(projection.run(), name=f"publish-{number}")
@@ -225,9 +244,8 @@ class _Around:
 
     # ---- the tables
 
-    def show(self, event: Any, agents: Mapping[str, AgentStatus], queues: Mapping[str, QueueStatus | None]) -> None:
-        """Writes to the tables, which take the partition from the event that a stream is at."""
-        _current_event.set(weakref.ref(event))
+    def show(self, number: int, agents: Mapping[str, AgentStatus], queues: Mapping[str, QueueStatus | None]) -> None:
+        self._turn_to(number)
         for key, agent in agents.items():
             self.agent_view[_id(key)] = _plain(agent)
         for key, queue in queues.items():
@@ -235,7 +253,12 @@ class _Around:
                 _plain(queue) if queue else {**(self.queue_view.get(_id(key)) or {}), **QUEUE_GONE}
             )
 
-    def show_all(self, event: Any, views: Views) -> None:
+    def _turn_to(self, number: int) -> None:
+        """What is written to tables from now on is in that partition."""
+        at: Any = self._stands.setdefault(number, _At(self._topic, number))  # kept, for the variable does not
+        _current_event.set(weakref.ref(at))
+
+    def show_all(self, number: int, views: Views) -> None:
         """Mends what differs: after a crash, what was written to the changelogs last may be missing there."""
         agents, queues = views.agents_and_queues()
         here = tuple(f"{pool}/" for pool in views.boards)
@@ -250,10 +273,11 @@ class _Around:
             if id.startswith(here) and f"queue/{id}" not in queues and not shown.get("gone")
         }
         self.show(
-            event,
+            number,
             {key: agent for key, agent in agents.items() if _differ(self.agent_view.get(_id(key)), agent)},
             changed | {key: queue for key, queue in queues.items() if _differ(self.queue_view.get(_id(key)), queue)},
         )
+        self._turn_to(number)
         for id in gone_agents:
             self.agent_view[id] = self.agent_view[id] | AGENT_GONE
 

@@ -57,20 +57,23 @@ class Saved(Struct, frozen=True):
 
 
 class Around(Protocol):
-    """What a projection needs of the app that it is part of. `event` is any event of the partition that Faust has
-    handed over: it tells the tables which partition they are written to."""
+    """What a projection needs of the app that it is part of. recovered: the tables are as their changelogs have
+    them."""
 
     connection: Connection
     shape: Shape
     snapshot_turns: int
+    recovered: asyncio.Event
 
     async def saved(self, number: int) -> Saved: ...
 
     def save(self, number: int, saved: Saved) -> None: ...
 
-    def show(self, event: Any, agents: Mapping[str, AgentStatus], queues: Mapping[str, QueueStatus | None]) -> None: ...
+    def show(
+        self, number: int, agents: Mapping[str, AgentStatus], queues: Mapping[str, QueueStatus | None]
+    ) -> None: ...
 
-    def show_all(self, event: Any, views: Views) -> None: ...
+    def show_all(self, number: int, views: Views) -> None: ...
 
     def hold(self, number: int) -> None: ...
 
@@ -211,8 +214,9 @@ class _Sitting:
             self.others_end = await self.log.end(JOURNAL)
             self.status_end = saved.told if saved.told >= 0 else await self.log.end(STATUS)
             await self._watch()
+            await self.around.recovered.wait()
+            self.around.show_all(self.number, self.views)
             await self._publish_until(self.projection._end)  # where an earlier sitting has broken off
-            shown = False
             while True:
                 if not self.projection.has_news:
                     heard = await self.projection.news(self.flight[0].answers if self.flight else None)
@@ -220,11 +224,7 @@ class _Sitting:
                     if not heard and not self.flight:
                         await self._watch()
                     continue
-                events = self.projection.taken()
-                if not shown:
-                    self.around.show_all(events[-1], self.views)
-                    shown = True
-                await self._publish_polls(events)
+                await self._publish_polls(self.projection.taken())
         finally:
             for round_ in self.flight:
                 round_.answers.cancel()
@@ -274,24 +274,23 @@ class _Sitting:
             poll: Poll = event.value
             begin = poll.records[0].offset if poll.begin is None else poll.begin
             if begin > until:  # the poll before it was dropped at a rebalance
-                await self._publish_records(records, until, events[-1])
+                await self._publish_records(records, until)
                 records = []
-                await self._publish_until(begin, events[-1])
+                await self._publish_until(begin)
                 until = begin
             records += [Record(r.offset, None, r.value or b"") for r in poll.records if r.offset >= until]
             until = max(until, poll.end)
-        await self._publish_records(records, until, events[-1])
+        await self._publish_records(records, until)
 
-    async def _publish_until(self, until: int, event: Any = None) -> None:
+    async def _publish_until(self, until: int) -> None:
         """Reads the journal by ourselves."""
         async for records in self.log.journal(self.next, until):
-            await self._publish_records(records, records[-1].offset + 1, event)
-        await self._publish_records([], max(until, self.next), event)
+            await self._publish_records(records, records[-1].offset + 1)
+        await self._publish_records([], max(until, self.next))
 
-    async def _publish_records(self, records: Sequence[Record], until: int, event: Any) -> None:
+    async def _publish_records(self, records: Sequence[Record], until: int) -> None:
         made = self.views.publish(records, afresh=self.next < self.others_end)
-        if event is not None:
-            self.around.show(event, made.agents, made.queues)
+        self.around.show(self.number, made.agents, made.queues)
         events: list[Row] = [(each.key, each.value, each.headers) for each in made.events]
         sent = [await self._sent(EVENTS, events), await self._sent(STATUS, self._rows(made.status))]
         answers = asyncio.gather(*(future for of_topic in sent for future, _ in of_topic))

@@ -16,7 +16,7 @@ from engine.agents.partition_log import PartitionLog
 from engine.streams.topics import JOURNAL, Shape, Topic
 from engine.streams.views import Views
 from tests.kafka.load import begin, go_on, pools, send
-from tests.kafka.workers import WorkerProcess
+from tests.kafka.workers import WORKER, WorkerProcess
 
 # As `waitline projections`, with a snapshot after every few turns.
 OFTEN = """
@@ -48,8 +48,9 @@ class House:
         self.pools = pools(shape)
         self.seed = 1
 
-    async def worker(self) -> WorkerProcess:
-        self.processes.append(WorkerProcess(self.folder, self.broker, self.shape, "worker"))
+    async def worker(self, *options: str) -> WorkerProcess:
+        program = [*WORKER, *options]
+        self.processes.append(WorkerProcess(self.folder, self.broker, self.shape, "worker", program))
         await self.says(self.processes[-1], "partition-taken", self.shape.partitions)
         await send(self.connection, self.shape, begin(self.pools))
         return self.processes[-1]

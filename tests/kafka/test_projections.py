@@ -1,11 +1,15 @@
 """Projections on the real broker: what is public is what was accepted, whatever happens to those who publish it."""
 
 import asyncio
+import subprocess
+import sys
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
+from engine.agents.admin import admin_of
+from engine.agents.groups import group_of
 from engine.streams.status import READ_TO
 from engine.streams.topics import EVENTS, STATUS, Topic
 from tests.kafka import public
@@ -87,17 +91,26 @@ async def largest(house: House, topic: Topic, size: int) -> None:
 
 async def test_the_tables_come_back_after_a_kill_and_are_as_the_board_has_them(house):
     house = house(2)
-    await house.worker()
+    worker = await house.worker()
     first = await house.projections("first", 2)
     await house.goes_on(2000, 1000)
     first.kill()
     await house.goes_on(500, 1000)
-    await house.projections("second", 2)
+    second = await house.projections("second", 2)
     await public.check(house.broker, house.shape)
     await tables_are_as_the_board_has_them(house)
 
+    assert worker.stop() == 0  # nothing happens any more,
+    assert second.stop() == 0
+    arguments = ["--broker", house.broker, "--prefix", house.shape.prefix, "--yes"]
+    command = [sys.executable, "-m", "engine", "kafka", "rebuild-tables", *arguments]
+    done = await asyncio.to_thread(subprocess.run, command, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    await house.projections("third", 2)
+    await tables_are_as_the_board_has_them(house)  # and they are made anew all the same
 
-async def tables_are_as_the_board_has_them(house):
+
+async def tables_are_as_the_board_has_them(house: House) -> None:
     group = f"{house.shape.prefix}projections"
     for number in range(house.shape.partitions):
         for table, kind in (("agent_view", "agent"), ("queue_view", "queue")):
@@ -111,3 +124,17 @@ async def tables_are_as_the_board_has_them(house):
             else:
                 assert {id: public.unstamped(value) for id, value in shown.items()} == expected
             assert all(value["position"].startswith(f"{number}/") for value in shown.values())
+
+
+async def test_a_worker_may_bring_its_projections_along_and_takes_them_with_it(house):
+    house = house(1)
+    worker = await house.worker("--with-projections")
+    await public.check(house.broker, house.shape)
+    worker.kill()
+    for _ in range(100):
+        async with admin_of(house.connection) as admin:
+            members = (await group_of(admin, f"{house.shape.prefix}projections")).members
+        if members == 0:
+            break
+        await asyncio.sleep(0.1)
+    assert members == 0
