@@ -68,5 +68,5 @@ test-deps: setup ## chromium, a second Python, Kafka's jars and npm's packages f
 
 clean: ## remove what was made here: environments, caches, artefacts, the demo's data
 	@rm -rf .venv .venv-lock .venv-other .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist
-	@rm -rf tests/artefacts benchmarks/last.json var/demo
+	@rm -rf tests/artefacts tests/kafka/node/node_modules benchmarks/last.json var/demo
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
