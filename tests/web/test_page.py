@@ -20,6 +20,8 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from engine.streams.board import STATES
 from engine.web.words import LANGUAGES, Language, catalog
 from tests.hosts.server import WAIT_S, Server, command
+from tests.kafka.doors import KafkaDoor
+from tests.kafka.workers import WorkerProcess
 
 pytestmark = pytest.mark.browser
 
@@ -780,6 +782,32 @@ def test_nothing_runs_out_of_a_phone(server, desk, visit):
     tree = tree_of(page)
     assert [name for role, name, _ in tree if role == "rowheader"] == list(QUEUES.values()), "still a table"
     assert faint(page) == []
+
+
+# ---- over Kafka
+
+
+def test_the_page_of_a_log_on_kafka_shows_what_its_api_says(tmp_path, broker, topics, visit):
+    (tmp_path / "pools").mkdir()
+    (tmp_path / "pools" / "1.toml").write_text(RULES, encoding="utf-8")
+    shape = topics(partitions=2)
+    worker = WorkerProcess(tmp_path, broker, shape, "worker", config=tmp_path / "pools")
+    try:
+        worker.wait("rules-published")
+        with KafkaDoor(broker, shape).start() as door, door.client() as client:
+            desk = Desk(client, POOL)
+            live_through_a_bit_of_everything(desk)
+            someone = visit(door)
+            page = someone.go(pool_path(POOL, "zh-CN"))
+            assert_it_shows_what_the_api_says(page, desk)
+            assert_it_speaks(page, "zh-CN")
+            ARTEFACTS.mkdir(exist_ok=True)
+            page.screenshot(path=ARTEFACTS / "page-kafka.png")
+            desk.route("1020", "call", "orders")  # and what happens while it is looked at
+            assert_it_shows_what_the_api_says(page, desk)
+            assert someone.troubles == [] and someone.elsewhere() == []
+    finally:
+        worker.kill()
 
 
 # ---- with a token
