@@ -34,9 +34,10 @@ from .partition_log import PartitionLog
 
 APPEND_S = 5.0  # an append that is not acknowledged within so long: what became of it is not known
 DECIDE_S = 10.0  # so long a decision is waited for
-ANSWER_S = 3.0  # of a broker that is asked how things stand; more is trouble
+ANSWER_S = 5.0  # of a broker that is asked how things stand; more is trouble
 LOOK_S = 1.0  # between two looks at the broker
 POLL = 500  # journal records that are folded before others get a word in
+FETCH_WAIT_MS = 20  # aiokafka asks again for a partition only when the answer for the others is there
 BATCH_BYTES = 256 << 10  # of commands on their way to one partition
 BACK = 10_000  # journal records that are gone back at a time, from a snapshot towards older turns
 NOTHING_WRITTEN = (MessageSizeTooLargeError, TopicAuthorizationFailedError, ClusterAuthorizationFailedError)
@@ -61,14 +62,20 @@ class KafkaHost:
         self._away: LogProblem | None = None
         self._overdue: set[asyncio.Future[Any]] = set()  # appends of which nobody knows what became
         self._undecided: list[int] = []
-        self._logs: dict[int, tuple[PartitionLog, asyncio.Lock]] = {}  # for what is not kept in memory
+        self._logs: list[PartitionLog] = []  # of each partition, for what is not kept in memory
+        self._reading: list[asyncio.Lock] = []
         self._tasks: list[asyncio.Task[None]] = []
         said = {**connection.for_client(), "client_id": "waitline-door"}
         self._producer = AIOKafkaProducer(
             **said, acks="all", enable_idempotence=True, max_batch_size=BATCH_BYTES, retry_backoff_ms=20
         )
         self._consumer = AIOKafkaConsumer(
-            **said, group_id=None, enable_auto_commit=False, auto_offset_reset="none", max_poll_records=POLL
+            **said,
+            group_id=None,
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            max_poll_records=POLL,
+            fetch_max_wait_ms=FETCH_WAIT_MS,
         )
         self._journal, self._commands = shape.named(JOURNAL), shape.named(COMMANDS)
 
@@ -111,24 +118,26 @@ class KafkaHost:
 
     async def _begin(self, number: int) -> Followed:
         """From the newest snapshot that is of this journal, or from the journal's start."""
-        log, lock = await self._log(number)
-        async with lock:
-            ends = await log.ends(JOURNAL)
-            if ends.begins:
-                raise LogForeign(
-                    f"The journal's partition {number} begins at offset {ends.begins}: older turns have been deleted. "
-                    "A journal is kept for ever; what is left cannot be served."
-                )
-            for snapshot in await log.snapshots("views"):
-                try:
-                    manifest, *chunks = snapshot.parts
-                    views = Views.restore(number, manifest, chunks)
-                    marker = await self._marker_of(log, views.place, ends.ends)
-                except (ValueError, JournalBroken) as problem:
-                    log_.warning("snapshot-ignored", partition=number, reason=str(problem))
-                else:
-                    self._boards |= views.boards
-                    return Followed(views, marker)
+        log = PartitionLog(self.connection, self.shape, number)
+        self._logs.append(log)
+        self._reading.append(asyncio.Lock())
+        await log.__aenter__()
+        ends = await log.ends(JOURNAL)
+        if ends.begins:
+            raise LogForeign(
+                f"The journal's partition {number} begins at offset {ends.begins}: older turns have been deleted. A "
+                "journal is kept for ever; what is left cannot be served."
+            )
+        for snapshot in await log.snapshots("views"):
+            try:
+                manifest, *chunks = snapshot.parts
+                views = Views.restore(number, manifest, chunks)
+                marker = await self._marker_of(log, views.place, ends.ends)
+            except (ValueError, JournalBroken) as problem:
+                log_.warning("snapshot-ignored", partition=number, reason=str(problem))
+            else:
+                self._boards |= views.boards
+                return Followed(views, marker)
         return Followed(Views(number))
 
     async def _marker_of(self, log: PartitionLog, place: Place, end: int) -> Marker:
@@ -162,7 +171,7 @@ class KafkaHost:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._consumer.stop()
-        for log, _ in self._logs.values():
+        for log in self._logs:
             await log.__aexit__()
         try:
             await asyncio.wait_for(self._producer.stop(), ANSWER_S)  # sends what is on its way
@@ -226,12 +235,6 @@ class KafkaHost:
 
     def _all(self, topic: str) -> list[TopicPartition]:
         return [TopicPartition(topic, number) for number in range(self.shape.partitions)]
-
-    async def _log(self, number: int) -> tuple[PartitionLog, asyncio.Lock]:
-        if number not in self._logs:
-            self._logs[number] = PartitionLog(self.connection, self.shape, number), asyncio.Lock()
-            await self._logs[number][0].__aenter__()
-        return self._logs[number]
 
     # ---- how the broker is
 
@@ -316,21 +319,25 @@ class KafkaHost:
                     appends.append(await self._producer.send(self._commands, body, key=key, partition=number))
                 if appends:
                     await asyncio.wait(appends)
-        except (TimeoutError, KafkaError) as problem:
+        except TimeoutError as problem:
             self._overdue |= {append for append in appends if not append.done()}
             self._put_off(LogProblem(AWAY))
             raise (LogUnsure(UNSURE) if appends else LogProblem(AWAY)) from problem
+        except KafkaError as problem:
+            raise self._not_taken(problem, unsure=bool(appends)) from problem
         troubles = [append.exception() for append in appends]
-        if any(troubles):
-            trouble = next(filter(None, troubles))
-            log_.warning("append-failed", reason=why(trouble))
-            if all(isinstance(each, NOTHING_WRITTEN) for each in troubles):
-                raise LogProblem(f"Kafka does not take this: {why(trouble)}. Nothing of it is in the log.")
-            raise LogUnsure(UNSURE)
+        for trouble in filter(None, troubles):
+            raise self._not_taken(trouble, unsure=not all(isinstance(each, NOTHING_WRITTEN) for each in troubles))
         return [
             (number, self.followed[number].base + append.result().offset)
             for number, append in zip(partitions, appends, strict=True)
         ]
+
+    def _not_taken(self, trouble: BaseException, unsure: bool) -> LogProblem:
+        log_.warning("append-failed", reason=why(trouble))
+        if unsure:
+            return LogUnsure(UNSURE)
+        return LogProblem(f"Kafka does not take this: {why(trouble)}. Nothing of it is in the log.")
 
     async def _decided(self, places: Sequence[tuple[int, int]]) -> dict[tuple[int, int], Turn | None]:
         """Of those that are decided in time: the turn, or None where there is none."""
@@ -378,10 +385,10 @@ class KafkaHost:
             return await self._older(partition, after, limit)
 
     async def _older(self, partition: int, after: int, limit: int) -> list[bytes]:
-        followed, (log, lock) = self.followed[partition], await self._log(partition)
+        followed, log = self.followed[partition], self._logs[partition]
         end = followed.place.offset + 1
         found: list[bytes] = []
-        async with lock:
+        async with self._reading[partition]:
             place = await self._before(followed, log, after)
             reader = Reader(place)
             async with aclosing(log.read(JOURNAL, place.offset + 1, end)) as reading:  # it is left early
