@@ -25,8 +25,9 @@ $(READY): requirements.lock pyproject.toml
 	@$(BIN)/python $(PIP) --no-deps --no-build-isolation -e .
 	@touch $@
 
-run: setup ## a living call centre in var/demo (SPEED=, PORT=, LANG_=zh-CN|en, ARGS= for anything else)
-	@$(BIN)/waitline demo --data var/demo $(if $(SPEED),--speed $(SPEED)) $(if $(PORT),--port $(PORT)) $(if $(LANG_),--lang $(LANG_)) $(ARGS)
+run: setup ## a living call centre in var/demo (DESK=clinic, SPEED=, PORT=, LANG_=zh-CN|en, ARGS= for anything else)
+	@$(BIN)/waitline demo $(if $(DESK),--config deploy/desks/$(DESK).toml) \
+		--data var/demo$(if $(DESK),-$(DESK)) $(if $(SPEED),--speed $(SPEED)) $(if $(PORT),--port $(PORT)) $(if $(LANG_),--lang $(LANG_)) $(ARGS)
 
 test: setup test-deps lint ## all that CI runs: what the tests need, lint, every test that is not slow
 	@$(BIN)/pytest -m "not slow"
@@ -68,5 +69,5 @@ test-deps: setup ## chromium, a second Python, Kafka's jars and npm's packages f
 
 clean: ## remove what was made here: environments, caches, artefacts, the demo's data
 	@rm -rf .venv .venv-lock .venv-other .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist
-	@rm -rf tests/artefacts tests/kafka/node/node_modules benchmarks/last.json var/demo
+	@rm -rf tests/artefacts tests/kafka/node/node_modules benchmarks/last.json var/demo var/demo-*
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -9,8 +9,10 @@ import time
 import uuid
 import webbrowser
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import NoReturn
 from zoneinfo import ZoneInfo
@@ -30,6 +32,7 @@ from engine.logs import set_up_logs
 from engine.planning.day import Day, still_there
 from engine.streams.codec import envelope_of, write_command
 from engine.streams.host import Host
+from engine.streams.hours import WARN_DAYS, Renewal, SaidRules, ends_at
 from engine.streams.journal import TimeKind
 from engine.streams.log import LogForeign, LogProblem
 from engine.streams.mistakes import Lang, render
@@ -44,6 +47,7 @@ DESKS = HERE / "desks" if (HERE / "desks").exists() else HERE.parent / "deploy" 
 DESK = DESKS / "service-desk.toml"
 BEGINS_AT = timedelta(hours=9, minutes=40)  # a new demo: twenty minutes of usual traffic, then the rush
 AGAIN_S = 2.0  # between two tries to reach a cluster that does not answer
+RENEW_S = 60  # between two looks whether the hours of the rules have to be worked out again
 STEP_S = 0.05  # of real time, between two looks at the simulated people
 LANGUAGES = click.Choice(["en", "zh-CN"])
 
@@ -124,16 +128,16 @@ def serve_command(
             "Say which log: --config FILE|FOLDER and --data DIR for one in a folder, or --broker HOST:PORT (with "
             "--prefix) for one on Kafka."
         )
-    rules = _rules(config, lang)
+    renewal = Renewal(_rules(config, lang))
     engine = _open(data, lambda: time.time_ns() // 1_000_000, "real")
-    _publish(engine, rules)
+    _publish(engine, renewal.due(engine.at))
     if not engine.partition.pools:
         engine.close()
         _fail("No pool has rules that hold, and the log has none from before: nothing can be served.")
 
     async def main() -> None:
         live = Live(engine)
-        await _serve(live, host, port, token, [live.run()])
+        await _serve(live, host, port, token, [live.run(), renew(live, renewal)])
 
     uvicorn_run(main)
 
@@ -202,7 +206,8 @@ def demo_command(data: Path, config: Path, speed: float, seed: int, port: int, l
     clock = Clock()
     engine = _open(data, lambda: clock.now, "simulated")
     clock.now = engine.at or _morning(rules[0])
-    _publish(engine, rules)
+    renewal = Renewal(rules)
+    _publish(engine, renewal.due(clock.now))
     pool = rules[0].pool
 
     async def main() -> None:
@@ -215,7 +220,7 @@ def demo_command(data: Path, config: Path, speed: float, seed: int, port: int, l
             if open_page:
                 webbrowser.open(address)
 
-        await _serve(live, "127.0.0.1", port, "", [simulate(live, pool, clock, speed, seed)], announced)
+        await _serve(live, "127.0.0.1", port, "", [simulate(live, pool, clock, speed, seed, renewal)], announced)
 
     uvicorn_run(main)
 
@@ -233,7 +238,7 @@ class Clock:
         self.now = 0
 
 
-async def simulate(live: Live, pool: str, clock: Clock, speed: float, seed: int) -> None:
+async def simulate(live: Live, pool: str, clock: Clock, speed: float, seed: int, renewal: Renewal) -> None:
     """Lets simulated people use the pool: every command at its moment, every tick when it is due, at `speed`."""
     host = live.host
     tables = host.partition.pools[pool]
@@ -267,6 +272,7 @@ async def simulate(live: Live, pool: str, clock: Clock, speed: float, seed: int)
                 began, began_at = time.monotonic(), min(coming, host.next_due()) - 1000
                 clock.now = max(clock.now, began_at)
         clock.now = max(clock.now, target)
+        _publish_again(host, renewal, clock.now)
         live.keep_snapshot()
         await asyncio.sleep(STEP_S)
 
@@ -286,6 +292,23 @@ def _morning(rules: Rules) -> int:
     return int((day + BEGINS_AT).astimezone(UTC).timestamp() * 1000)
 
 
+async def renew(live: Live, renewal: Renewal) -> None:
+    """Publishes the rules anew whenever their hours have to be worked out further; says so where that cannot be done,
+    since a pool's file has mistakes and the pool goes on under the rules it had."""
+    host = live.host
+    warned_at = -inf
+    while not live.closing.is_set():
+        with suppress(TimeoutError):
+            await asyncio.wait_for(live.closing.wait(), RENEW_S)
+        _publish_again(host, renewal, host.at)
+        if time.monotonic() - warned_at > 86_400:
+            warned_at = time.monotonic()
+            for pool, tables in host.partition.pools.items():
+                end_s = ends_at(tables.rules.rules)
+                if end_s is not None and end_s * 1000 - host.at < WARN_DAYS * 86_400_000:
+                    log_.warning("hours-end-soon", pool=pool, at=datetime.fromtimestamp(end_s, UTC).isoformat())
+
+
 # ---- what both need
 
 
@@ -303,13 +326,13 @@ def _token(file: Path | None) -> str:
     return token
 
 
-def _rules(path: Path, lang: Lang) -> list[Rules]:
+def _rules(path: Path, lang: Lang) -> list[SaidRules]:
     """The rules that hold; what is wrong with the others is said."""
     readings = read_pools(path)
     mistakes = [mistake for reading in readings for mistake in reading.mistakes]
     if mistakes:
         click.echo(render(mistakes, lang, sys.stderr.isatty()), err=True)
-    return [reading.rules for reading in readings if reading.rules is not None]
+    return [reading.said for reading in readings if reading.said is not None]
 
 
 def _open(data: Path, clock: Callable[[], int], kind: TimeKind) -> Embedded:
@@ -328,12 +351,24 @@ def _open(data: Path, clock: Callable[[], int], kind: TimeKind) -> Embedded:
 
 
 def _publish(engine: Embedded, rules: list[Rules]) -> None:
+    try:
+        _publish_each(engine, rules)
+    except LogProblem as problem:
+        engine.close()
+        _fail(str(problem))
+
+
+def _publish_again(engine: Embedded, renewal: Renewal, at: int) -> None:
+    try:
+        _publish_each(engine, renewal.due(at))
+    except LogProblem as problem:
+        log_.warning("rules-not-published", reason=str(problem))
+        renewal.forget()
+
+
+def _publish_each(engine: Embedded, rules: list[Rules]) -> None:
     for each in rules:
-        try:
-            outcome = engine.publish(each)
-        except LogProblem as problem:
-            engine.close()
-            _fail(str(problem))
+        outcome = engine.publish(each)
         if outcome.status == "failed":
             log_.error("rules-refused", pool=each.pool, reason="engine-fault")
         elif outcome.status == "refused":

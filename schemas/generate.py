@@ -20,7 +20,7 @@ from msgspec import Struct, inspect
 from engine import __version__
 from engine.core import messages as m
 from engine.core import reasons, rules
-from engine.streams import status
+from engine.streams import board, status
 from engine.streams.codec import BadCommand, Envelope, read_command
 from engine.streams.journal import GENESIS, Marker, Reader, read_turn, write_marker, write_turn
 from engine.streams.log import Record
@@ -56,9 +56,9 @@ BARE_ENVELOPE = msgspec.defstruct(  # msgspec has no schema for a Raw with a def
 
 def files() -> dict[Path, str]:
     """All that is made, by path."""
-    day = parse((HERE / "day.txt").read_text(encoding="utf-8"))
+    day = parse((HERE / "day.txt").read_text(encoding="utf-8"), zero=ZERO)
     told = list(tell(day, zero=ZERO))
-    made: dict[str, str] = {"day.txt": retold(day), "glossary.md": glossary()}
+    made: dict[str, str] = {"day.txt": retold(day, ZERO), "glossary.md": glossary()}
     made["partition-vectors.json"] = pretty(partition_vectors())
     made |= {f"commands/{name}.json": pretty(command_schema(name)) for name in m.COMMANDS}
     made |= {f"events/{name}.json": pretty(event_schema(name)) for name in m.EVENTS}
@@ -308,7 +308,7 @@ def refused_examples() -> Iterator[tuple[str, Schema]]:
     if missing:
         raise click.ClickException(f"refusals.py has no story for {', '.join(sorted(missing))}")
     for reason, story in REFUSED.items():
-        *given, last = tell(parse(story), zero=ZERO)
+        *given, last = tell(parse(story, zero=ZERO), zero=ZERO)
         yield (
             reason,
             {
@@ -425,7 +425,7 @@ def glossary() -> str:
     )
 
 
-STATUSES: tuple[type[Struct], ...] = (*asyncapi.STATUSES.values(), status.AssignmentStatus)
+STATUSES: tuple[type[Struct], ...] = (*asyncapi.STATUSES.values(), status.AssignmentStatus, board.DoorView)
 AROUND: tuple[type[Struct], ...] = (Envelope, m.CommandRef, m.Turn, Marker)
 
 

@@ -59,6 +59,23 @@ rules without-letters:
 1.0 > route-contact contact_id=c1 channel=sms queue_id=letters
 2.0 > publish-rules rules=without-letters
 """
+CLOSED = """
+rules hours:
+| pool = "desk"
+| [[queues]]
+| id = "sales"
+| [[queues]]
+| id = "letters"
+| hours = "morning"
+| most_waiting = 1
+| [[hours]]
+| id = "morning"
+| open = ["2026-11-23 10:00-10:01"]
+0.0 > publish-rules rules=hours
+1.0 > sign-in-agent agent_id=ann ready=true queues=sales
+2.0 > route-contact contact_id=c1 channel=sms queue_id=sales
+3.0 > accept-offer contact_id=c1 agent_id=ann
+"""
 ELSEWHERE = """
 rules here:
 | pool = "desk"
@@ -96,6 +113,10 @@ REFUSED = {
     "offer-expired": OFFERED + "17.0 > accept-offer contact_id=c1 agent_id=ann",
     "offer-gone": OFFERED + "3.0 > accept-offer contact_id=c1 agent_id=bob",
     "over-capacity": WEIGHTS,
+    "queue-closed": CLOSED + "61.0 > transfer-contact contact_id=c1 agent_id=ann queue_id=letters",
+    "queue-full": CLOSED
+    + "4.0 > route-contact contact_id=c2 channel=sms queue_id=letters\n"
+    + "5.0 > transfer-contact contact_id=c1 agent_id=ann queue_id=letters",
     "queue-in-use": DROPPED,
     "roster-in-rules": LISTED + "1.0 > sign-in-agent agent_id=ann queues=sales",
     "too-many-attributes": SMALL

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from typing import Any
 
 from . import messages as m
+from .doors import TOLD_BOUND, barred, door_due, turned_away, waited_enough
 from .matching import need_of, room_of, who_can_serve
 from .rules import BIT, REASON, Plan, Profile, Rules, compile_rules, hash_of, in_order
 from .tables import Agent, Contact, Need, View
 
 TICK_BOUND = 64  # deadlines that one tick fires at most; the host sends another as long as something is due
-LOST_BOUND = 64  # contacts that one tick ends at most when it gives up lost sources
 ATTRIBUTES_MOST = 64
 
 Events = list[m.Event]
@@ -37,6 +37,10 @@ def route_contact(view: View, c: m.RouteContact, source: str) -> Events:
         return refused(c, id, "unknown-queue", c.queue_id)
     if c.channel not in plan.channels:
         return refused(c, id, "channel-not-served", c.queue_id, c.channel)
+    if plan.guarded:
+        away = turned_away(view, plan, c, source)
+        if away is not None:
+            return [away]
     at = view.at
     target_ms = plan.target_ms[c.tier]
     head_start_ms = view.rules.vip_ms if c.vip else 0
@@ -144,6 +148,10 @@ def transfer_contact(view: View, c: m.TransferContact, source: str) -> Events:
     from_queue_id, channel, needs = contact.need
     if channel not in plan.channels:
         return refused(c, contact.id, "channel-not-served", c.queue_id, channel)
+    if plan.guarded:
+        bar = barred(view, plan, c.queue_id, channel)
+        if bar:
+            return refused(c, contact.id, f"queue-{bar}", c.queue_id)
     target_ms = plan.target_ms[contact.tier]
     head_start_ms = view.rules.vip_ms if contact.vip else 0
     skills = needed(plan, dict(needs) if c.skills is None else c.skills)
@@ -284,6 +292,7 @@ def tick(view: View, c: m.Tick, source: str) -> Events:
             (view.talks, talk_due),
             (view.waits, wait_due),
             (view.declines, declines_due),
+            (view.openings, door_due),
             (view.silences, silence_due),
         )
     ):
@@ -318,10 +327,12 @@ def wait_due(view: View, id: str, over: set[str], events: Events) -> None:
     contact = view.contacts[id]
     if id in over:
         return
-    over.add(id)
-    if contact.status == "offered" and not any(type(e) is m.OfferExpired and e.contact_id == id for e in events):
-        events.append(m.OfferRevoked(id, contact.agent_id, contact.need[0], "wait-limit"))
-    events.append(m.ContactTimedOut(id, contact.need[0], view.at - contact.queued_at))
+    last = waited_enough(view, contact)
+    if type(last) is m.ContactTimedOut:
+        over.add(id)
+        if contact.status == "offered" and not any(type(e) is m.OfferExpired and e.contact_id == id for e in events):
+            events.append(m.OfferRevoked(id, contact.agent_id, contact.need[0], "wait-limit"))
+    events.append(last)
 
 
 def declines_due(view: View, id: str, over: set[str], events: Events) -> None:
@@ -338,7 +349,7 @@ def silence_due(view: View, id: str, over: set[str], events: Events) -> None:
     brought = (view.contacts[contact_id] for contact_id in view.by_source.get(id, ()))
     theirs = (contact for contact in brought if contact.status != "wrap-up" and contact.id not in over)
     for contact in theirs:
-        if len(over) >= LOST_BOUND:
+        if len(over) >= TOLD_BOUND:
             return  # still due: the next tick goes on
         over.add(contact.id)
         if contact.status == "talking":

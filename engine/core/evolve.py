@@ -7,9 +7,10 @@ from typing import Any
 from msgspec.structs import replace
 
 from . import messages as m
-from .matching import enter_line, join_bench, leave_bench, leave_line, line_for, need_of, stand
+from .doors import is_open, next_edge
+from .matching import enter_line, join_bench, leave_bench, leave_line, line_for, need_of, shut, stand, unshut
 from .rules import INDEX, compile_rules
-from .tables import Agent, Contact, Load, ProfileKey, Source, Tables
+from .tables import Agent, Contact, Door, Load, ProfileKey, Source, Tables
 
 NOTHING: dict[str, str] = {}  # shared by all contacts without attributes; rows are never changed in place
 
@@ -34,11 +35,26 @@ def contact_queued(tables: Tables, event: m.ContactQueued) -> None:
     )
     tables.contacts[id] = contact
     enter_line(tables, contact)
+    count(tables, event.queue_id, 1)
     tables.waits.put(event.give_up_at, id)
     brought = tables.by_source.get(source)
     if brought is None:
         brought = tables.by_source[source] = {}
     brought[id] = None
+
+
+def contact_turned_away(tables: Tables, event: m.ContactTurnedAway) -> None:
+    if event.contact_id in tables.contacts:
+        leaves_unanswered(tables, event.contact_id)
+    else:
+        tables.finished.note(event.contact_id, tables.position, tables.at)
+
+
+def contact_kept(tables: Tables, event: m.ContactKept) -> None:
+    contact = tables.contacts[event.contact_id]
+    tables.waits.drop(contact.give_up_at, contact.id)
+    tables.waits.put(event.give_up_at, contact.id)
+    tables.contacts[contact.id] = replace(contact, give_up_at=event.give_up_at)
 
 
 def contact_updated(tables: Tables, event: m.ContactUpdated) -> None:
@@ -68,6 +84,7 @@ def offer_accepted(tables: Tables, event: m.OfferAccepted) -> None:
     contact = tables.contacts[id]
     tables.offers.drop(contact.deadline_at, id)
     tables.waits.drop(contact.give_up_at, id)
+    count(tables, event.queue_id, -1)
     if contact.retry_at:
         tables.declines.drop(contact.retry_at, id)
     tables.talks.put(event.talk_until, id)
@@ -119,6 +136,7 @@ def contact_transferred(tables: Tables, event: m.ContactTransferred) -> None:
         retry_at=event.retry_at,
     )
     enter_line(tables, contact)
+    count(tables, event.queue_id, 1)
     tables.waits.put(event.give_up_at, contact.id)
     if event.retry_at:
         tables.declines.put(event.retry_at, contact.id)
@@ -185,6 +203,24 @@ def agent_signed_out(tables: Tables, event: m.AgentSignedOut) -> None:
     leave_bench(tables, agent.bench)
 
 
+def queue_opened(tables: Tables, event: m.QueueOpened) -> None:
+    """Without a next edge to wait for nothing need be kept of it: it is open for good."""
+    door = tables.doors[door_id(event.queue_id, event.channel)]
+    if door.shut:
+        unshut(tables, door.queue_id, door.channel)
+    hang(tables, replace(door, open=True, shut=False), event.closes_at)
+
+
+def queue_closed(tables: Tables, event: m.QueueClosed) -> None:
+    door = tables.doors[door_id(event.queue_id, event.channel)]
+    keeps = event.on_close == "keep"
+    if keeps and not door.shut:
+        shut(tables, door.queue_id, door.channel)
+    elif door.shut and not keeps:
+        unshut(tables, door.queue_id, door.channel)
+    hang(tables, replace(door, open=False, shut=keeps), event.opens_at)
+
+
 def source_heard(tables: Tables, event: m.SourceHeard) -> None:
     await_source(tables, Source(event.source, event.silent_at))
 
@@ -205,6 +241,8 @@ def rules_published(tables: Tables, event: m.RulesPublished) -> None:
             bench.rooms.clear()
         for agent in list(tables.agents.values()):
             stand(tables, agent)
+    if tables.doors or event.rules.hours:
+        look_at_doors(tables)
 
 
 def nothing(tables: Tables, event: m.CommandRefused | m.CommandFailed) -> None:
@@ -236,6 +274,7 @@ def back_to_line(tables: Tables, contact: Contact) -> None:
 def leaves_unanswered(tables: Tables, id: str) -> None:
     contact = tables.contacts[id]
     leave_line(tables, contact)
+    count(tables, contact.need[0], -1)
     tables.waits.drop(contact.give_up_at, id)
     if contact.retry_at:
         tables.declines.drop(contact.retry_at, id)
@@ -268,6 +307,47 @@ def key_of(event: m.AgentSignedIn | m.AgentProfileChanged) -> ProfileKey:
     )
 
 
+def count(tables: Tables, queue_id: str, change: int) -> None:
+    """So many more wait for this queue, or are held out to an agent."""
+    tables.crowds[queue_id] = tables.crowds.get(queue_id, 0) + change
+    tables.crowd += change
+
+
+def door_id(queue_id: str, channel: str) -> str:
+    return f"{queue_id}\n{channel}"
+
+
+def hang(tables: Tables, door: Door, next_at: int) -> None:
+    """Stores a door's new row, to be looked at again at next_at; 0: never."""
+    id = door_id(door.queue_id, door.channel)
+    former = tables.doors.get(id)
+    if former is not None and former.next_at:
+        tables.openings.drop(former.next_at, id)
+    if door.open and not next_at:
+        tables.doors.pop(id, None)
+        return
+    tables.doors[id] = replace(door, next_at=next_at)
+    if next_at:
+        tables.openings.put(next_at, id)
+
+
+def look_at_doors(tables: Tables) -> None:
+    """After new rules: a door whose hours say something else than it shows is due at once."""
+    at, queues = tables.at, tables.rules.queues
+    for door in list(tables.doors.values()):
+        plan = queues.get(door.queue_id)
+        if plan is None:  # nobody waits there, or the rules had been refused
+            if door.shut:
+                unshut(tables, door.queue_id, door.channel)
+            hang(tables, replace(door, open=True), 0)
+        elif door.channel not in plan.hours:
+            hang(tables, door, 0 if door.open else at)
+    for queue_id, plan in queues.items():
+        for channel, edges in plan.hours.items():
+            door = tables.doors.get(door_id(queue_id, channel)) or Door(queue_id, channel, True, False, 0)
+            hang(tables, door, next_edge(edges, at) if is_open(edges, at) == door.open else at)
+
+
 def await_source(tables: Tables, source: Source) -> None:
     former = tables.sources.get(source.id)
     if former is not None:
@@ -278,6 +358,8 @@ def await_source(tables: Tables, source: Source) -> None:
 
 EVOLVE: dict[type[m.Event], Callable[[Tables, Any], None]] = {
     m.ContactQueued: contact_queued,
+    m.ContactTurnedAway: contact_turned_away,
+    m.ContactKept: contact_kept,
     m.ContactUpdated: contact_updated,
     m.OfferIssued: offer_issued,
     m.OfferAccepted: offer_accepted,
@@ -296,6 +378,8 @@ EVOLVE: dict[type[m.Event], Callable[[Tables, Any], None]] = {
     m.AgentBecameReady: agent_became_ready,
     m.AgentBecameNotReady: agent_became_not_ready,
     m.AgentSignedOut: agent_signed_out,
+    m.QueueOpened: queue_opened,
+    m.QueueClosed: queue_closed,
     m.SourceHeard: source_heard,
     m.SourceFellSilent: source_fell_silent,
     m.SourceLost: source_lost,

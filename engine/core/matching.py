@@ -25,6 +25,8 @@ def need_of(queue_id: str, channel: str, skills: dict[str, int]) -> Need:
 def who_can_serve(view: View, need: Need) -> int:
     """The numbers of the benches that can, as bits."""
     queue_id, channel, wanted = need
+    if view.shut and (queue_id, channel) in view.shut:
+        return 0
     who = view.queue_bits.get(queue_id, 0) & view.channel_bits[INDEX[channel]]
     for skill, level in wanted:
         enough = 0
@@ -41,14 +43,42 @@ def line_for(tables: Tables, need: Need) -> Line:
         line = tables.lines[need] = Line(need)
         if not tables.indexed:  # it is only the one need that many contacts share
             return line
-        line.who = who_can_serve(tables, need)
         tables.queue_lines.setdefault(need[0], {})[need] = line
-        can = line.who.to_bytes(len(tables.numbers) // 8 + 1, "little")  # quicker to look into than a long integer
-        for number, bench in tables.queue_benches.get(need[0], {}).items():
-            if can[number >> 3] >> (number & 7) & 1:
-                line.profiles.add(number)
-                bench.lines[line.index].append(line)
+        join(tables, line)
     return line
+
+
+def join(tables: Tables, line: Line) -> None:
+    """The line and the benches that can serve it learn of each other."""
+    need = line.need
+    line.who = who_can_serve(tables, need)
+    can = line.who.to_bytes(len(tables.numbers) // 8 + 1, "little")  # quicker to look into than a long integer
+    for number, bench in tables.queue_benches.get(need[0], {}).items():
+        if can[number >> 3] >> (number & 7) & 1:
+            line.profiles.add(number)
+            bench.lines[line.index].append(line)
+
+
+def shut(tables: Tables, queue_id: str, channel: str) -> None:
+    """Who waits at these doors stays in line, and until `unshut` nobody is asked for them. O(lines of the queue)."""
+    tables.shut[queue_id, channel] = None
+    for line in lines_at(tables, queue_id, channel):
+        for number in sorted(line.profiles):
+            tables.numbers[number].lines[line.index].remove(line)
+        line.profiles.clear()
+        line.who = 0
+        if line.size:  # room that was kept for them is so no longer
+            tables.released.append((line.index, line.first[0], NEVER[0]))
+
+
+def unshut(tables: Tables, queue_id: str, channel: str) -> None:
+    del tables.shut[queue_id, channel]
+    for line in lines_at(tables, queue_id, channel):
+        join(tables, line)
+
+
+def lines_at(view: View, queue_id: str, channel: str) -> list[Line]:
+    return [line for line in view.queue_lines.get(queue_id, {}).values() if line.need[1] == channel]
 
 
 def bench_for(tables: Tables, key: ProfileKey) -> Bench:
@@ -64,6 +94,8 @@ def bench_for(tables: Tables, key: ProfileKey) -> Bench:
             tables.queue_benches.setdefault(queue_id, {})[number] = bench
             for line in tables.queue_lines.get(queue_id, {}).values():
                 wanted = line.need[2]
+                if line.need[:2] in tables.shut:
+                    continue
                 if limits[line.index] and all(have.get(skill, 0) >= level for skill, level in wanted):
                     line.profiles.add(number)
                     line.who |= 1 << number

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from msgspec import Meta, Struct
 
-from .rules import Rules
+from .rules import OnClose, Rules
 from .words import Channel, Id, Key, Skills, Text, Tier
 
 By = Literal["customer", "agent", "adapter"]
@@ -189,6 +189,35 @@ class ContactQueued(Event, frozen=True):
     attributes: dict[str, str] = {}
 
 
+class ContactTurnedAway(Event, frozen=True):
+    """The doors did not let it in, or let it go when they closed; final, and its id counts as used.
+
+    reason: closed, closing (it waited when the queue closed, and the rules say to tell it), full. action: what the
+    customer is given instead: message, form or self-service. opens_at: when the queue opens; 0: it is open, or nobody
+    knows. alternatives: `queue/channel`, those of the rules that are open now and have room.
+    """
+
+    contact_id: str
+    channel: Channel
+    queue_id: str
+    source: str
+    reason: str
+    action: str
+    opens_at: int = 0
+    alternatives: tuple[str, ...] = ()
+    customer: str = ""
+    waited_ms: int = 0
+    tier: Tier = "now"
+
+
+class ContactKept(Event, frozen=True):
+    """Its queue is closed and keeps its place: the limit on its wait moves behind the opening."""
+
+    contact_id: str
+    queue_id: str
+    give_up_at: int
+
+
 class ContactUpdated(Event, frozen=True):
     """What is known of a waiting contact changed; `attributes` are all it has now, `skills` all it needs now."""
 
@@ -293,11 +322,14 @@ class ContactAbandoned(Event, frozen=True):
 
 
 class ContactTimedOut(Event, frozen=True):
-    """It waited as long as the rules allow and leaves the line unanswered."""
+    """It waited as long as the rules allow and leaves the line unanswered. action, alternatives: what the customer is
+    given, as in ContactTurnedAway; no action: nothing."""
 
     contact_id: str
     queue_id: str
     waited_ms: int
+    action: str = ""
+    alternatives: tuple[str, ...] = ()
 
 
 class ContactEnded(Event, frozen=True):
@@ -372,6 +404,27 @@ class AgentSignedOut(Event, frozen=True):
     agent_id: str
 
 
+# ---- events: doors
+
+
+class QueueOpened(Event, frozen=True):
+    """The queue lets contacts of this channel in, until closes_at; 0: for good."""
+
+    queue_id: str
+    channel: Channel
+    closes_at: int = 0
+
+
+class QueueClosed(Event, frozen=True):
+    """The queue lets no contact of this channel in before opens_at; 0: for good. on_close: what becomes of those who
+    wait there; with `keep` they are offered to nobody meanwhile."""
+
+    queue_id: str
+    channel: Channel
+    opens_at: int = 0
+    on_close: OnClose = "serve"
+
+
 # ---- events: sources, rules, failures
 
 
@@ -422,6 +475,8 @@ class CommandFailed(Event, frozen=True):
 
 AnyEvent = (
     ContactQueued
+    | ContactTurnedAway
+    | ContactKept
     | ContactUpdated
     | OfferIssued
     | OfferAccepted
@@ -440,6 +495,8 @@ AnyEvent = (
     | AgentBecameReady
     | AgentBecameNotReady
     | AgentSignedOut
+    | QueueOpened
+    | QueueClosed
     | SourceHeard
     | SourceFellSilent
     | SourceLost

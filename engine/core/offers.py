@@ -43,6 +43,7 @@ def stirred(view: View, events: list[m.Event]) -> tuple[list[Agent], list[Contac
     """Standing agents and waiting contacts that these events have set free."""
     agents: list[Agent] = []
     contacts: list[Contact] = []
+    everybody = False
     for event in events:
         kind = type(event)
         freed = FREES.get(kind, 0)
@@ -54,8 +55,10 @@ def stirred(view: View, events: list[m.Event]) -> tuple[list[Agent], list[Contac
             contact = view.contacts.get(event.contact_id)  # type: ignore[attr-defined]
             if contact is not None and contact.status == "waiting":
                 contacts.append(contact)
-        elif kind is m.RulesPublished:
-            agents += (agent for agent in view.agents.values() if agent.room)
+        elif kind is m.RulesPublished or kind is m.QueueOpened:
+            everybody = True
+    if everybody:
+        agents += (agent for agent in view.agents.values() if agent.room)
     return agents, contacts
 
 
@@ -93,14 +96,13 @@ def offers(view: Tables, events: list[m.Event], issue: Callable[[Tables, m.Offer
             continue
         due_at, seq, contact_id, agent_id, reason = heappop(ahead)
         contact = view.contacts[contact_id]
-        if contact.status == "waiting":
-            chosen = longest_idle(view, contact)
-            if chosen:
-                issue_to(view, contact, chosen, reason, events, issue)
-            if reason is ROOM_RELEASED and (chosen or contact.declined_by):
-                following = view.lines[contact.need].after((due_at, seq, contact_id))
-                if following is not NEVER:
-                    heappush(ahead, (*following, "", ROOM_RELEASED))
+        chosen = longest_idle(view, contact) if contact.status == "waiting" else ""
+        if chosen:
+            issue_to(view, contact, chosen, reason, events, issue)
+        if reason is ROOM_RELEASED and (chosen or contact.status != "waiting" or contact.declined_by):
+            following = view.lines[contact.need].after((due_at, seq, contact_id))
+            if following is not NEVER:
+                heappush(ahead, (*following, "", ROOM_RELEASED))
         if agent_id and view.agents[agent_id].room:  # another took it: what is next for this one?
             assert contact.status != "waiting" or chosen, "who brings a contact forward can have it"
             bring_forward(view, view.agents[agent_id], ahead)

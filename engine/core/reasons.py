@@ -20,6 +20,8 @@ REFUSALS = frozenset(
         "offer-expired",  # its time had passed when the answer came
         "offer-gone",  # not offered to this agent now
         "over-capacity",  # the rules have since left no room for it
+        "queue-closed",  # a transfer to a queue that lets nobody in now
+        "queue-full",  # a transfer to a queue where as many wait as may
         "queue-in-use",  # new rules drop a queue that has contacts
         "roster-in-rules",  # queues, skills and limits are said by the rules, not at sign-in
         "too-many-attributes",  # an update would leave the contact with more than 64
@@ -31,6 +33,8 @@ REFUSALS = frozenset(
 )
 OFFERS = frozenset({"earliest-due", "longest-idle", "room-released", "after-decline"})
 QUEUED = frozenset({"tier-now", "tier-today", "tier-follow-up", "vip"})
+TURNED_AWAY = frozenset({"closed", "closing", "full"})
+ACTIONS = frozenset({"message", "form", "self-service"})
 REVOKES = frozenset(
     {
         "customer-left",
@@ -45,4 +49,4 @@ REVOKES = frozenset(
 LAPSES = frozenset({"all-declined", "time"})
 NOT_READY = frozenset({"no-answer"})  # besides what agents say themselves
 WRAP_UP_ENDS = frozenset({"done", "limit", "signed-out"})
-REASONS = REFUSALS | OFFERS | QUEUED | REVOKES | LAPSES | NOT_READY | WRAP_UP_ENDS
+REASONS = REFUSALS | OFFERS | QUEUED | TURNED_AWAY | ACTIONS | REVOKES | LAPSES | NOT_READY | WRAP_UP_ENDS

@@ -6,10 +6,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from .deadlines import Agenda, Unkept
+from .evolve import count, hang
 from .matching import enter_line, join_bench, line_for, settle, stand
 from .ordered import Lineup, Ordered
 from .rules import Rules, compile_rules
-from .tables import Agent, Contact, ProfileKey, Recent, Source, Tables, View
+from .tables import Agent, Contact, Door, ProfileKey, Recent, Source, Tables, View
 
 Kept = tuple[str, int]  # key, value
 
@@ -27,6 +28,7 @@ class Rows(Struct, frozen=True):
     agents: list[Agent]
     seen: list[Kept]
     finished: list[Kept]
+    doors: list[Door] = []
 
 
 def rows_of(view: View) -> Rows:
@@ -45,6 +47,7 @@ def rows_of(view: View) -> Rows:
         agents,
         kept(view.seen),
         kept(view.finished),
+        list(view.doors.values()),
     )
 
 
@@ -54,6 +57,10 @@ def restored(rows: Rows, position: int, at: int) -> Tables:
     lay_indexes_aside(tables)
     tables.position, tables.at = position, at
     tables.rules, tables.version, tables.hash = compile_rules(rows.rules), rows.version, rows.hash
+    for door in rows.doors:
+        hang(tables, door, door.next_at)
+        if door.shut:
+            tables.shut[door.queue_id, door.channel] = None
     for agent in rows.agents:
         tables.agents[agent.id] = replace(agent, bench=join_bench(tables, rows.profiles[agent.bench]))
     for row in rows.contacts:  # equal needs and sources are one object again
@@ -61,6 +68,8 @@ def restored(rows: Rows, position: int, at: int) -> Tables:
             row, need=line_for(tables, row.need).need, source=intern(row.source)
         )
         tables.by_source.setdefault(contact.source, {})[contact.id] = None
+        if contact.status in ("waiting", "offered"):
+            count(tables, contact.need[0], 1)
     tables.sources = {source.id: source for source in rows.sources}
     give_back(tables.seen, rows.seen)
     give_back(tables.finished, rows.finished)
@@ -77,6 +86,7 @@ def lay_indexes_aside(tables: Tables) -> None:
     tables.lineups = [Lineup() for _ in tables.lineups]
     tables.heads, tables.passed_over = (Ordered(), Ordered(), Ordered()), {}
     tables.offers = tables.talks = tables.wraps = tables.waits = tables.declines = tables.silences = Unkept()
+    tables.openings = Unkept()
 
 
 def make_indexes(tables: Tables) -> None:
@@ -101,6 +111,10 @@ def make_indexes(tables: Tables) -> None:
             tables.declines.put(contact.retry_at, contact.id)
     for source in tables.sources.values():
         tables.silences.put(source.deadline_at, source.id)
+    tables.openings = Agenda()
+    for id, door in tables.doors.items():
+        if door.next_at:
+            tables.openings.put(door.next_at, id)
 
 
 def kept(recent: Recent) -> list[Kept]:

@@ -15,6 +15,10 @@ Seconds = Annotated[int, Meta(ge=0, le=30 * 86_400)]
 Duration = Annotated[int, Meta(ge=1, le=30 * 86_400)]  # a deadline of no seconds would be due at once, for ever
 Weight = Annotated[int, Meta(ge=1, le=100)]
 Limit = Annotated[int, Meta(ge=0, le=100)]
+Edge = Annotated[int, Meta(ge=0, le=253_402_300_799)]  # seconds since the epoch, to the end of the year 9999
+Most = Annotated[int, Meta(ge=1, le=1_000_000)]
+OnClose = Literal["serve", "keep", "tell"]
+Instead = Literal["message", "form", "self-service"]  # what a customer is given who is not let in
 
 
 class Rule(Struct, frozen=True, forbid_unknown_fields=True):
@@ -67,8 +71,37 @@ class Times(Rule, frozen=True):
     grace: Seconds = 30
 
 
+class Hours(Rule, frozen=True):
+    """Opening hours, worked out: at `edges` doors open and close by turns, and the first opens them.
+
+    Past the last edge they stay as it left them. A rules file says hours by days of the week and holidays;
+    engine/streams/hours.py makes this of it, for a stated time, at whose end the doors open: nobody is turned away
+    because nobody has worked out more.
+    """
+
+    id: Id
+    edges: tuple[Edge, ...] = ()
+
+
+class Doors(Rule, frozen=True):
+    """Who is let in, where a queue does not say so itself.
+
+    on_close: what becomes of those who wait when a queue closes: `serve` them all, `keep` their places until it opens
+    again, or `tell` them that it has closed. closed, full: what a customer is given who is not let in. waited: what one
+    is given who has waited as long as the rules allow. most_waiting: in the pool, of all queues.
+    """
+
+    on_close: OnClose = "serve"
+    closed: Instead = "message"
+    full: Instead = "message"
+    waited: Literal["end", "message", "form", "self-service"] = "end"
+    most_waiting: Most | None = None
+
+
 class Queue(Rule, frozen=True):
-    """A queue of the pool. service_level: the threshold T in seconds of `answered within T`."""
+    """A queue of the pool. service_level: the threshold T in seconds of `answered within T`. hours: of all its channels
+    or by channel; where none are said it is always open. alternatives: `queue` or `queue/channel`, for whom these doors
+    do not let in, told as far as they are open themselves."""
 
     id: Id
     name: Text = ""
@@ -80,6 +113,13 @@ class Queue(Rule, frozen=True):
     wrap_up: Seconds | None = None
     wait: Duration | None = None
     talk: Duration | None = None
+    hours: Id | dict[Channel, Id] | None = None
+    on_close: OnClose | None = None
+    closed: Instead | None = None
+    full: Instead | None = None
+    waited: Literal["end", "message", "form", "self-service"] | None = None
+    most_waiting: Most | None = None
+    alternatives: tuple[Id, ...] = ()
 
 
 class Team(Rule, frozen=True):
@@ -118,6 +158,8 @@ class Rules(Rule, frozen=True):
     limits: Limits = Limits()
     teams: tuple[Team, ...] = ()
     agents: tuple[Agent, ...] = ()
+    hours: tuple[Hours, ...] = ()
+    doors: Doors = Doors()
 
 
 # ---- compiled
@@ -137,7 +179,9 @@ REASON: dict[tuple[str, bool], tuple[str, ...]] = {
 
 
 class Plan(Struct, frozen=True):
-    """What one queue goes by, in milliseconds."""
+    """What one queue goes by, in milliseconds. hours: by channel, edges as in `Hours`; a channel that is not in it is
+    always open. guarded: whether its doors can turn anybody away. alternatives: queues, each with a channel or "" for
+    the contact's own. most_waiting: 0 where there is no limit."""
 
     channels: tuple[str, ...]
     skills: dict[str, int]
@@ -146,6 +190,14 @@ class Plan(Struct, frozen=True):
     wrap_up_ms: int
     wait_ms: int
     talk_ms: int
+    hours: dict[Channel, tuple[int, ...]]
+    guarded: bool
+    on_close: OnClose
+    closed: str
+    full: str
+    waited: str
+    most_waiting: int
+    alternatives: tuple[tuple[str, str], ...]
 
 
 class Profile(Struct, frozen=True):
@@ -175,10 +227,14 @@ class Compiled(Struct, frozen=True):
 
 def compile_rules(rules: Rules) -> Compiled:
     """The rules must have been checked; times in the result are milliseconds."""
-    times = rules.times
+    times, doors = rules.times, rules.doors
+    edges = {hours.id: tuple([edge * 1000 for edge in hours.edges]) for hours in rules.hours}
+    queue_ids = {queue.id for queue in rules.queues}
     plans = {}
     for queue in rules.queues:
         targets = queue.targets or rules.targets
+        by_channel = queue.hours if isinstance(queue.hours, dict) else dict.fromkeys(queue.channels, queue.hours)
+        hours = {channel: edges[id] for channel, id in by_channel.items() if id and channel in queue.channels}
         plans[queue.id] = Plan(
             queue.channels,
             in_order(queue.skills),
@@ -187,6 +243,14 @@ def compile_rules(rules: Rules) -> Compiled:
             own(queue.wrap_up, times.wrap_up),
             own(queue.wait, times.wait),
             own(queue.talk, times.talk),
+            hours,
+            bool(hours or queue.most_waiting or doors.most_waiting),
+            queue.on_close or doors.on_close,
+            queue.closed or doors.closed,
+            queue.full or doors.full,
+            queue.waited or doors.waited,
+            queue.most_waiting or 0,
+            tuple([way_of(said, queue_ids) for said in queue.alternatives]),
         )
     teams = {team.id: team for team in rules.teams}
     roster = {}
@@ -216,6 +280,12 @@ def compile_rules(rules: Rules) -> Compiled:
 
 def own(said: int | None, common: int) -> int:
     return (common if said is None else said) * 1000
+
+
+def way_of(said: str, queue_ids: set[str]) -> tuple[str, str]:
+    """`queue` or `queue/channel` -> (queue, channel or ""). A queue of exactly that id comes first."""
+    queue_id, _, channel = said.rpartition("/")
+    return (queue_id, channel) if said not in queue_ids and channel in CHANNELS else (said, "")
 
 
 def limits_of(limits: Limits) -> dict[str, int]:

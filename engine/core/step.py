@@ -69,4 +69,5 @@ def next_due(tables: Tables) -> int:
         tables.waits.next(),
         tables.declines.next(),
         tables.silences.next(),
+        tables.openings.next(),
     )

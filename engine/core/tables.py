@@ -11,6 +11,7 @@ from msgspec import Struct
 from .deadlines import Agenda
 from .ordered import Lineup, Ordered
 from .rules import INDEX, Compiled, Rules, compile_rules
+from .words import Channel
 
 Status = Literal["waiting", "offered", "talking", "wrap-up"]
 Need = tuple[str, str, tuple[tuple[str, int], ...]]  # queue, channel, skills with levels, sorted
@@ -67,6 +68,17 @@ class Source(Struct, frozen=True, gc=False, array_like=True):
     id: str
     deadline_at: int
     silent: bool = False
+
+
+class Door(Struct, frozen=True, gc=False, array_like=True):
+    """A channel of a queue that has hours. shut: its queue keeps places until it opens, and nobody is asked for them.
+    next_at: when to look again, at the next edge of its hours or at once; 0: never."""
+
+    queue_id: str
+    channel: Channel
+    open: bool
+    shut: bool
+    next_at: int
 
 
 class Line(Ordered):
@@ -136,7 +148,10 @@ class Tables:
         "by_source",
         "channel_bits",
         "contacts",
+        "crowd",
+        "crowds",
         "declines",
+        "doors",
         "finished",
         "free_numbers",
         "freed",
@@ -149,6 +164,7 @@ class Tables:
         "lineups",
         "numbers",
         "offers",
+        "openings",
         "passed_over",
         "position",
         "queue_benches",
@@ -157,6 +173,7 @@ class Tables:
         "released",
         "rules",
         "seen",
+        "shut",
         "silences",
         "skill_bits",
         "sources",
@@ -175,6 +192,7 @@ class Tables:
         self.contacts: dict[str, Contact] = {}
         self.agents: dict[str, Agent] = {}
         self.sources: dict[str, Source] = {}
+        self.doors: dict[str, Door] = {}  # by "queue\nchannel"
         self.seen = Recent()  # "source\nid" of a command that had events -> its position
         self.finished = Recent()  # contact id -> position at which it ended
         self.indexed = True  # False: many turns are being folded, and what is derived waits until somebody asks for it
@@ -204,12 +222,16 @@ class Tables:
             tuple[int, int, int]
         ] = []  # heads that have left in this turn: channel, due, due of the next
         self.by_source: dict[str, dict[str, None]] = {}  # open contacts by who brought them
+        self.crowds: dict[str, int] = {}  # by queue: contacts that wait or are held out to an agent
+        self.crowd = 0  # the same of all queues
+        self.shut: dict[tuple[str, str], None] = {}  # doors that are: queue, channel
         self.offers = Agenda()
         self.talks = Agenda()
         self.wraps = Agenda()
         self.waits = Agenda()
         self.declines = Agenda()
         self.silences = Agenda()
+        self.openings = Agenda()
 
 
 View = Tables  # by convention: who takes a View only reads

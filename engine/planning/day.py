@@ -727,11 +727,15 @@ class Day:
         if self._duty.get(agent_id) == GONE:
             self._means_to(agent_id, at)
 
-    def _left(self, e: m.ContactAbandoned | m.ContactTimedOut, at: int) -> None:
+    def _left(self, e: m.ContactAbandoned | m.ContactTimedOut | m.ContactTurnedAway, at: int) -> None:
         id = e.contact_id
         self._drop(("customer", id), ("update", id), ("agent", id))
         if self._open.pop(id).source in self._sources:
             self._may_call_again(id, e.queue_id, at)
+
+    def _turned_away(self, e: m.ContactTurnedAway, at: int) -> None:
+        if e.contact_id in self._open:  # it waited when its queue closed
+            self._left(e, at)
 
     def _signed_in(self, e: m.AgentSignedIn, at: int) -> None:
         self._is_there(Present(e.agent_id, False, "", at))
@@ -769,6 +773,7 @@ NOTICE: dict[type[m.Event], Callable[[Day, Any, int], None]] = {
     m.WrapUpEnded: Day._wrapped_up,
     m.ContactAbandoned: Day._left,
     m.ContactTimedOut: Day._left,
+    m.ContactTurnedAway: Day._turned_away,
     m.AgentSignedIn: Day._signed_in,
     m.AgentBecameReady: Day._ready,
     m.AgentBecameNotReady: Day._not_ready,

@@ -21,11 +21,12 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from engine.core import messages as m
-from engine.core.rules import Queue, Rules
+from engine.core.doors import is_open, next_edge
+from engine.core.rules import Queue, Rules, compile_rules
 from engine.core.words import CHANNELS, Channel
 
 Status = Literal["waiting", "offered", "talking", "finished"]
-Outcome = Literal["", "ended", "abandoned", "timed-out"]
+Outcome = Literal["", "ended", "abandoned", "timed-out", "turned-away"]
 State = Literal["idle", "offered", "talking", "wrap-up", "not-ready"]
 OfferOutcome = Literal["offered", "accepted", "declined", "expired", "revoked"]
 
@@ -115,8 +116,8 @@ class Offer(Struct, frozen=True, gc=False, omit_defaults=True):
 class Tally(Struct, gc=False, omit_defaults=True):
     """A day's counts of one queue and channel; the one row that is counted in place, and copied where it is handed out.
 
-    arrived: queued here first; transferred_in: passed here by an agent. threshold_s: by which answered_within and
-    abandoned_after were judged; 0: nothing was, -1: by several.
+    arrived: asked for this queue first; transferred_in: passed here by an agent; turned_away: not let in, or told that
+    it closes. threshold_s: by which answered_within and abandoned_after were judged; 0: nothing was, -1: by several.
     """
 
     queue_id: str
@@ -130,6 +131,7 @@ class Tally(Struct, gc=False, omit_defaults=True):
     answered_within: int = 0
     abandoned_after: int = 0
     threshold_s: int = 0
+    turned_away: int = 0
 
 
 class Rows(Struct, frozen=True):
@@ -150,8 +152,16 @@ class Rows(Struct, frozen=True):
 # ---- views: what the API says
 
 
+class DoorView(Struct, frozen=True):
+    """Whether a channel of a queue is open, by its hours; next_at: when that changes, None if never."""
+
+    open: bool
+    next_at: int | None
+
+
 class QueueView(Struct, frozen=True):
-    """waiting counts those held out to an agent too. agents_idle: those of the ready ones without a contact."""
+    """waiting counts those held out to an agent too. agents_idle: those of the ready ones without a contact. doors: by
+    channel, of those channels that have opening hours."""
 
     queue_id: str
     name: str
@@ -162,6 +172,7 @@ class QueueView(Struct, frozen=True):
     talking: int
     agents_ready: int
     agents_idle: int
+    doors: dict[str, DoorView]
 
 
 class AgentView(Struct, frozen=True):
@@ -241,7 +252,8 @@ class ServiceLevel(Struct, frozen=True):
 
 
 class Figures(Struct, frozen=True, kw_only=True):
-    """A day's figures. arrived + transferred_in, of all days, are those answered, abandoned, timed out and waiting.
+    """A day's figures. arrived + transferred_in, of all days, are those answered, abandoned, timed out, turned away and
+    waiting.
 
     mean_wait_ms: of those answered; None where nobody was.
     """
@@ -251,6 +263,7 @@ class Figures(Struct, frozen=True, kw_only=True):
     answered: int
     abandoned: int
     timed_out: int
+    turned_away: int
     mean_wait_ms: int | None
     service_level: ServiceLevel
 
@@ -405,6 +418,10 @@ class Board:
                     line.talking,
                     ready.get(queue_id, 0),
                     idle.get(queue_id, 0),
+                    {
+                        channel: DoorView(is_open(edges, at), next_edge(edges, at) or None)
+                        for channel, edges in self._hours.get(queue_id, {}).items()
+                    },
                 )
             )
         return shown
@@ -537,6 +554,8 @@ class Board:
         self._thresholds = {queue.id: queue.service_level for queue in queues}
         self._agent_names = {agent.id: agent.name or agent.id for agent in rules.agents} if rules else {}
         self._zone = zone_of(rules.time_zone if rules else "UTC")
+        plans = compile_rules(rules).queues if rules else {}
+        self._hours = {queue_id: plan.hours for queue_id, plan in plans.items() if plan.hours}
 
     def _begin_day(self, at: int) -> None:
         day, self._day_end = day_of(at, self._zone)
@@ -630,10 +649,14 @@ class Board:
         self._settle(contact, outcome, at, reason)
 
     def _finish(self, contact: Contact) -> None:
-        """Out of the open ones, into the finished ones; at most two of these are forgotten for each that comes."""
+        """Out of the open ones, into the finished ones."""
+        del self._open[contact.contact_id]
+        drop(self._open_of, contact.source, contact.contact_id)
+        self._keep(contact)
+
+    def _keep(self, contact: Contact) -> None:
+        """Among the finished ones; at most two of these are forgotten for each that comes."""
         id, source = contact.contact_id, contact.source
-        del self._open[id]
-        drop(self._open_of, source, id)
         self._finished[id] = contact
         self._finished_of.setdefault(source, {})[id] = None
         for _ in range(2):
@@ -672,6 +695,36 @@ def contact_queued(board: Board, event: m.ContactQueued, at: int, _: int) -> Non
     line = board._enter(contact)
     board._open_of.setdefault(event.source, {})[id] = None
     board._tally(line, event.queue_id, event.channel).arrived += 1
+
+
+def contact_turned_away(board: Board, event: m.ContactTurnedAway, at: int, _: int) -> None:
+    waiting = board._open.get(event.contact_id)
+    if waiting is not None:
+        leaves_unanswered(board, waiting, "turned-away", event.waited_ms, at)
+        return
+    earlier = board._finished.get(event.contact_id)
+    if earlier is not None:
+        board._forget(earlier)
+    line = board._line(event.queue_id)
+    tally = board._tally(line, event.queue_id, event.channel)
+    tally.arrived += 1
+    tally.turned_away += 1
+    board._keep(
+        Contact(
+            event.contact_id,
+            event.channel,
+            event.queue_id,
+            event.source,
+            event.customer,
+            at,
+            at,
+            (f"tier-{event.tier}",),
+            0,
+            status="finished",
+            outcome="turned-away",
+            ended_at=at,
+        )
+    )
 
 
 def contact_updated(board: Board, event: m.ContactUpdated, at: int, _: int) -> None:
@@ -816,6 +869,8 @@ def nothing(board: Board, event: m.Event, at: int, _: int) -> None:
 
 FOLD: dict[type[m.Event], Callable[[Board, Any, int, int], None]] = {
     m.ContactQueued: contact_queued,
+    m.ContactTurnedAway: contact_turned_away,
+    m.ContactKept: nothing,
     m.ContactUpdated: contact_updated,
     m.OfferIssued: offer_issued,
     m.OfferAccepted: offer_accepted,
@@ -834,6 +889,8 @@ FOLD: dict[type[m.Event], Callable[[Board, Any, int, int], None]] = {
     m.AgentBecameReady: agent_became_ready,
     m.AgentBecameNotReady: agent_became_not_ready,
     m.AgentSignedOut: agent_signed_out,
+    m.QueueOpened: nothing,
+    m.QueueClosed: nothing,
     m.SourceHeard: nothing,
     m.SourceFellSilent: nothing,
     m.SourceLost: nothing,
@@ -852,6 +909,7 @@ def leaves_unanswered(board: Board, contact: Contact, outcome: Outcome, waited_m
     threshold_s = board._thresholds.get(contact.queue_id, DEFAULT_THRESHOLD_S)
     tally.abandoned += outcome == "abandoned"
     tally.timed_out += outcome == "timed-out"
+    tally.turned_away += outcome == "turned-away"
     tally.abandoned_after += waited_ms > threshold_s * 1000
     tally.threshold_s = judged_by(tally, threshold_s)
     waited_ms += contact.waited_ms
@@ -879,6 +937,7 @@ def figures_of(tallies: list[Tally], threshold_s: int | None) -> dict[str, Any]:
         "answered": answered,
         "abandoned": sum(t.abandoned for t in tallies),
         "timed_out": sum(t.timed_out for t in tallies),
+        "turned_away": sum(t.turned_away for t in tallies),
         "mean_wait_ms": (sum(t.waited_ms for t in tallies) + answered // 2) // answered if answered else None,
         "service_level": ServiceLevel(
             within,

@@ -10,9 +10,10 @@ from importlib.resources import files
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from engine.core.rules import FULL, Agent, Limits, Queue, Rules, Targets, Team
+from engine.core.rules import FULL, Agent, Limits, Queue, Targets, Team
 from engine.core.words import CHANNELS, TIERS, Channel, Tier
 
+from .hours import SaidRules
 from .rules_shape import ARRAYS, At, Found, Said, as_toml, guessed
 from .toml_lines import Path
 
@@ -25,7 +26,7 @@ class Checked(NamedTuple):
     every include could be read.
     """
 
-    rules: Rules
+    rules: SaidRules
     merged: dict[str, Any]
     numbers: dict[str, list[int]]
     torn: set[Path]
@@ -88,13 +89,16 @@ def zones() -> tuple[str, ...]:
 
 
 def time_zone(seen: Checked) -> Iterator[Found]:
-    zone = seen.rules.time_zone
+    yield from zone_unknown(("time_zone",), seen.rules.time_zone)
+
+
+def zone_unknown(path: Path, zone: str) -> Iterator[Found]:
     if zone in zones():
         return
     by_city = [each for each in zones() if each.rpartition("/")[2].casefold() == zone.casefold().replace(" ", "_")]
     guess = by_city[0] if by_city else guessed(zone, zones())
     parameters: Said = {"found": as_toml(zone), "guess": as_toml(guess)}
-    yield Found(("time_zone",), "unknown-time-zone", parameters, "did-you-mean-value" if guess else "")
+    yield Found(path, "unknown-time-zone", parameters, "did-you-mean-value" if guess else "")
 
 
 # ---- ids

@@ -8,6 +8,7 @@ table may hold is in rules_shape.py, what must make sense in rules_checks.py, th
 import os
 import re
 import stat
+import time
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,8 @@ from msgspec import Struct
 from engine.core.rules import Limits, Rules, Targets
 
 from . import toml_lines
+from .doors_checks import doors_checks
+from .hours import SaidRules, worked_out
 from .mistakes import Mistake, Parameter, render
 from .rules_checks import Checked, checks
 from .rules_shape import ARRAYS, BAD, INCLUDE, SHAPE, At, Found, Said, as_toml, dotted, shaped, unknown_key
@@ -35,6 +38,7 @@ class Reading(Struct, frozen=True):
 
     file: as it was asked for. pool: its id, "" where that could not be read. rules: None if there is an error among the
     mistakes. mistakes: all that were found, in the order of files and lines. included: the files it includes, resolved.
+    said: what the rules were worked out of, their hours for the time at which the file was read.
     """
 
     file: str
@@ -42,19 +46,21 @@ class Reading(Struct, frozen=True):
     rules: Rules | None
     mistakes: list[Mistake]
     included: tuple[Path, ...] = ()
+    said: SaidRules | None = None
 
 
-def read_rules(path: Path) -> Reading:
-    """The rules of the pool in this file."""
-    return _Pool(str(path)).read(path)
+def read_rules(path: Path, at: int | None = None) -> Reading:
+    """The rules of the pool in this file. at: the time for which hours are worked out, in milliseconds since the epoch;
+    now where none is said."""
+    return _Pool(str(path), at).read(path)
 
 
-def parse_rules(text: str, name: str) -> Reading:
+def parse_rules(text: str, name: str, at: int | None = None) -> Reading:
     """The rules in this text; `name` stands in mistakes where a file's name would. It cannot include files."""
-    return _Pool(name).parse(text)
+    return _Pool(name, at).parse(text)
 
 
-def read_pools(path: Path) -> list[Reading]:
+def read_pools(path: Path, at: int | None = None) -> list[Reading]:
     """The pools of a file, or of the files *.toml right in a folder, in the order of their names.
 
     A file that another one includes is no pool of its own. Two files with one pool id are an error of the second.
@@ -65,8 +71,8 @@ def read_pools(path: Path) -> list[Reading]:
     except (OSError, ValueError) as problem:
         return [_about_all(path, "unreadable", {"reason": _reason(problem)})]
     if not is_folder:
-        return [read_rules(path)]
-    pools = {resolved(each): _Pool(str(each)) for each in found}
+        return [read_rules(path, at)]
+    pools = {resolved(each): _Pool(str(each), at) for each in found}
     readings = {resolved(each): pools[resolved(each)].read(each) for each in found}
 
     def is_part(file: Path) -> bool:
@@ -137,8 +143,9 @@ class _File:
 class _Pool:
     """Files on their way to rules."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, at: int | None = None) -> None:
         self.name = name
+        self.at = time.time_ns() // 1_000_000 if at is None else at
         self.files: list[_File] = []
         self.mistakes: list[Mistake] = []
         self.complete = True  # false once a file could not be read: then nothing is said to be missing
@@ -267,20 +274,24 @@ class _Pool:
         fit, numbers = self.shape(found.append)
         torn = {each.path[:end] for each in found for end in range(len(each.path) + 1)}
         rules: Rules | None = None
+        said: SaidRules | None = None
         if self.files:
             try:
-                rules = msgspec.convert({"pool": "?", "queues": [], **fit}, Rules)
+                said = msgspec.convert({"pool": "?", "queues": [], **fit}, SaidRules)
             except (msgspec.ValidationError, ValueError, OverflowError, RecursionError) as problem:
                 found.append(Found((), "not-understood", {"message": str(problem)}))
-        if rules is not None:
-            found += checks(Checked(rules, self.merged, numbers, torn, self.complete))
+        if said is not None:
+            seen = Checked(said, self.merged, numbers, torn, self.complete)
+            found += [*checks(seen), *doors_checks(seen, self.at)]
         self.mistakes += map(self.mistake, found)
         order = {file.name: number for number, file in enumerate(self.files)}
         self.mistakes.sort(key=lambda each: (order.get(each.file, len(order)), each.line, each.where))
         pool = fit.get("pool", "")
         if any(each.severity == "error" for each in self.mistakes):
-            rules = None
-        return Reading(self.name, pool, rules, self.mistakes, tuple(self.included))
+            said = None
+        if said is not None:
+            rules = worked_out(said, self.at)
+        return Reading(self.name, pool, rules, self.mistakes, tuple(self.included), said)
 
     def shape(self, report: Callable[[Found], None]) -> tuple[dict[str, Any], dict[str, list[int]]]:
         """The merged rules as far as they fit, and of each array the merged indexes of the elements that are left."""

@@ -1,4 +1,5 @@
-"""What a table of the rules file may hold, taken from the structs of core/rules.py: every departure is found.
+"""What a table of the rules file may hold, taken from the structs of core/rules.py and hours.py: every departure is
+found.
 
 msgspec itself stops at the first; so each value is held against the described type, and what does not fit is left out
 of what is handed on. Nothing here knows what the keys mean; rules_checks.py does.
@@ -15,12 +16,14 @@ from typing import Any, NamedTuple
 
 from msgspec import inspect
 
-from engine.core.rules import FULL, Rules
+from engine.core.rules import FULL
 
+from .hours import SaidRules
 from .mistakes import Parameter, Severity
 from .toml_lines import Path
 
-LATER = frozenset(["callbacks", "waits", "outbound", "hours", "widening", "overflow", "doors", "texts", "experiments"])
+LATER = frozenset(["callbacks", "waits", "outbound", "widening", "overflow", "texts", "experiments"])
+LATER_VALUES = frozenset(["callback", "overflow"])  # of keys that say what is done instead
 INCLUDE = "include"
 
 BAD: Any = object()  # stands for a value that does not fit
@@ -57,7 +60,7 @@ def element(kind: inspect.Type) -> inspect.StructType | None:
     return None
 
 
-SHAPE = struct(inspect.type_info(Rules))
+SHAPE = struct(inspect.type_info(SaidRules))
 ARRAYS = tuple(field.encode_name for field in SHAPE.fields if element(field.type))
 SCALARS = frozenset(
     field.encode_name for field in SHAPE.fields if not isinstance(field.type, inspect.StructType | inspect.VarTupleType)
@@ -88,12 +91,17 @@ def shaped(value: Any, kind: inspect.Type, path: Path, report: Callable[[Found],
             return _map(value, kind, path, report)
         case inspect.UnionType():  # TOML has no null, so the other half is always meant
             present = [each for each in kind.types if not isinstance(each, inspect.NoneType)]
+            if len(present) > 1:  # a name, or names by channel
+                present = [each for each in present if isinstance(each, inspect.DictType) == isinstance(value, dict)]
             assert len(present) == 1, kind
             return shaped(value, present[0], path, report)
         case inspect.LiteralType():
             allowed = tuple(str(each) for each in kind.values)
             if value in kind.values:
                 return value
+            if isinstance(value, str) and value in LATER_VALUES and "message" in kind.values:
+                report(Found(path, "not-yet", {"key": str(value)}))
+                return BAD
             guess = guessed(value, allowed) if isinstance(value, str) else ""
             report(
                 Found(

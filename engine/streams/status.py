@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from engine.core.words import TIERS, Channel, Tier
 
-from .board import Agent, Board, Contact, Outcome, State, Status
+from .board import Agent, Board, Contact, DoorView, Outcome, State, Status
 
 READ_TO = "waitline-position"  # header of a record: the position of the last turn that its writer had read
 Kind = Literal["contact", "agent", "queue"]
@@ -82,7 +82,7 @@ class AgentStatus(Struct, frozen=True, gc=False):
 class QueueStatus(Struct, frozen=True, gc=False):
     """A queue. waiting counts those held out to an agent too; longest_wait_since: when the first of them entered, 0
     where nobody waits; agents_ready: who serves this queue and is ready; agents_idle: those of them without a
-    contact."""
+    contact; doors: of the channels that have opening hours."""
 
     pool: str
     queue_id: str
@@ -94,6 +94,7 @@ class QueueStatus(Struct, frozen=True, gc=False):
     longest_wait_since: int
     agents_ready: int
     agents_idle: int
+    doors: dict[str, DoorView]
     position: str
     at: int
 
@@ -180,6 +181,7 @@ def queue_statuses(board: Board, stamp: Stamp = UNTOLD) -> dict[str, QueueStatus
             board.at - queue.longest_wait_ms if queue.waiting else 0,
             queue.agents_ready,
             queue.agents_idle,
+            queue.doors,
             stamp.position,
             stamp.at,
         )

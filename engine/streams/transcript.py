@@ -34,7 +34,7 @@ from .rules_file import parse_rules
 
 SOURCE = "story"  # who sends a story's commands, where it does not say
 HASH = 12  # digits of a hash that are shown
-ENTERS_QUEUE = (m.ContactQueued, m.ContactTransferred)  # events whose queue is news
+ENTERS_QUEUE = (m.ContactQueued, m.ContactTransferred, m.QueueOpened, m.QueueClosed)  # events whose queue is news
 NO_COMMAND = "it had expired when this copy was made, or was none"
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
@@ -290,8 +290,9 @@ _RULES_HEAD = re.compile(r"rules ([\w-]+):")
 _ENTRY = re.compile(r" *(\S+) ([><=*!])(?: (.*))?")
 
 
-def parse(text: str, rules: Mapping[str, Rules] = {}) -> Story:
-    """rules: what `publish-rules rules=NAME` may name, besides the rules that the text holds itself:
+def parse(text: str, rules: Mapping[str, Rules] = {}, zero: int = 0) -> Story:
+    """zero: when the story begins, for the hours in its rules. rules: what `publish-rules rules=NAME` may name, besides
+    the rules that the text holds itself:
 
         rules busy:
         | pool = "desk"
@@ -310,7 +311,7 @@ def parse(text: str, rules: Mapping[str, Rules] = {}) -> Story:
     def close_rules() -> None:
         nonlocal name, toml
         if name:
-            reading = parse_rules(toml, f"rules {name}")
+            reading = parse_rules(toml, f"rules {name}", zero)
             if reading.rules is None:
                 raise TranscriptError(f"rules {name}: {reading.mistakes[0].code}, line {reading.mistakes[0].line}")
             known[name] = own[name] = reading.rules
@@ -531,17 +532,18 @@ def tell(story: Story, partition: Partition | None = None, *, zero: int = 0) -> 
         yield Told(said, body, decided, None if decided.repeats is None else times[decided.repeats])
 
 
-def retold(story: Story) -> str:
+def retold(story: Story, zero: int = 0) -> str:
     """The story's text as it should stand: its own comments and commands, and what comes of them today."""
-    scale = Seconds()
+    scale = Seconds(zero)
     names = {hash_of(rules): name for name, rules in story.known.items()}
-    told = tell(story)
+    told = tell(story, zero=zero)
     lines = []
     for line in story.lines:
         if isinstance(line, Note):
             lines.append(line.text)
             continue
         each = next(told)
+        line = msgspec.structs.replace(line, at=zero + line.at)
         lines.append(render(line, each.decided.events, scale=scale, names=names))
         if each.bad:
             lines.append(f"{scale.begin(line.at)} ! {each.bad}")

@@ -7,11 +7,12 @@ import msgspec
 from msgspec import Struct
 from starlette.responses import Response
 
-from engine.core.messages import CommandFailed, CommandRefused, Event
+from engine.core.messages import CommandFailed, CommandRefused, ContactTurnedAway, Event
+from engine.core.rules import Rules
 from engine.streams.codec import BadCommand
 from engine.streams.host import Outcome, status_of
 
-from .words import Language, refusal, say
+from .words import Language, refusal, say, turned_away
 
 
 class First(Struct, frozen=True, omit_defaults=True):
@@ -23,9 +24,10 @@ class First(Struct, frozen=True, omit_defaults=True):
 
 
 class Result(Struct, frozen=True, omit_defaults=True):
-    """What became of one command. status: accepted, refused (by the rules of the pool; it is in the log), rejected (not
-    a command that is taken; without a position it is not in the log), repeated, unchanged, failed, logged (it is in the
-    log, and not decided yet). position: in the log of its partition."""
+    """What became of one command. status: accepted, refused (by the rules of the pool; it is in the log), turned-away
+    (the contact was not let in: `message` tells the customer why and what to do next), rejected (not a command that is
+    taken; without a position it is not in the log), repeated, unchanged, failed, logged (it is in the log, and not
+    decided yet). position: in the log of its partition."""
 
     status: str
     position: int | None = None
@@ -52,16 +54,20 @@ def problem(status: int, reason: str, message: str, field: str = "", **headers: 
     return JSON(Result("rejected", reason=reason, message=message, field=field), status, headers=headers or None)
 
 
-def result_of(outcome: Outcome, language: Language, with_events: bool) -> Result:
+def result_of(outcome: Outcome, language: Language, with_events: bool, rules: Rules | None = None) -> Result:
+    """rules: of the pool that was asked, for the names of queues and the time of day there."""
     if outcome.problem is not None:
         return rejected(outcome.problem, "unknown-pool")
-    reason = message = ""
+    status, reason, message = str(outcome.status), "", ""
     first = None
     head = outcome.events[0] if outcome.events else None
     if isinstance(head, CommandRefused):
         reason, message = head.reason, refusal(head.reason, head.subject, head.seen, language)
     elif isinstance(head, CommandFailed):
         reason, message = "engine-fault", head.error
+    elif isinstance(head, ContactTurnedAway):
+        reason, message = head.reason, turned_away(head, rules, language)
+        status = "turned-away" if outcome.first is None else status
     elif outcome.status == "rejected":
         reason, message = "bad-command", say(language, "answer.rejected")
     elif outcome.status == "logged" and with_events:  # it was waited for
@@ -73,7 +79,7 @@ def result_of(outcome: Outcome, language: Language, with_events: bool) -> Result
     decided = outcome.status not in ("logged", "rejected")
     events = list(events_of(partition, position, outcome.events)) if with_events and decided else None
     at = outcome.at if decided else None
-    return Result(outcome.status, outcome.position, at, partition, reason, "", message, first, events)
+    return Result(status, outcome.position, at, partition, reason, "", message, first, events)
 
 
 def rejected(bad: BadCommand, reason: str = "bad-command") -> Result:

@@ -18,6 +18,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from engine.core.messages import EVENTS, INTERNAL
+from engine.core.rules import Rules
 from engine.streams.board import Board
 from engine.streams.codec import BadCommand, read_command, write_command
 from engine.streams.host import Asked, Host
@@ -168,12 +169,22 @@ class Door:
             outcomes = iter(await self.host.submit(asked, bool(wait)) if asked else [])
         except LogProblem as trouble:
             return trouble_of(trouble)
-        told = [result_of(next(outcomes), language, bool(wait)) if result is None else result for result in results]
+        envelopes = iter(asked)
+        told = [
+            result_of(next(outcomes), language, bool(wait), self._rules(next(envelopes)[0].pool))
+            if result is None
+            else result
+            for result in results
+        ]
         if batch:
             return JSON(told)
         taken = told[0].status != "rejected" or told[0].position is not None
         status = 200 if taken else 404 if told[0].reason == "unknown-pool" else 400
         return JSON(told[0], status)
+
+    def _rules(self, pool: str) -> Rules | None:
+        board = self.host.boards.get(pool)
+        return board.rules if board else None
 
     def _admitted(self, body: bytes) -> Asked:
         if body.lstrip()[:1] != b"{":  # the log may hold msgpack; the door takes what it asks for

@@ -6,13 +6,16 @@ A catalog is a flat JSON object: key -> text with `{placeholders}`. Keys end in 
 
 import json
 from collections.abc import Iterable
+from datetime import datetime
 from functools import cache
 from importlib.resources import files
 from typing import Literal, get_args
 
 from msgspec.structs import replace
 
-from engine.streams.board import DecisionView
+from engine.core.messages import ContactTurnedAway
+from engine.core.rules import Rules
+from engine.streams.board import DecisionView, zone_of
 
 Language = Literal["en", "zh-CN"]
 LANGUAGES: tuple[Language, ...] = get_args(Language)
@@ -116,3 +119,36 @@ def refusal(reason: str, subject: str, seen: Iterable[str], language: Language) 
     """Why a command was refused, as a sentence; `subject` and `seen` as the event CommandRefused has them."""
     shown = (say(language, f"status.{code}") if reason in SEES_STATUS and code in STATUSES else code for code in seen)
     return coded(language, "refusal", reason, subject=subject, seen=say(language, "list.join").join(shown))
+
+
+def turned_away(event: ContactTurnedAway, rules: Rules | None, language: Language) -> str:
+    """Why the customer was not let in, or was let go, and what to do next. rules: for names and the time of day."""
+    names = {queue.id: queue.name or queue.id for queue in rules.queues} if rules else {}
+    queue = names.get(event.queue_id, event.queue_id)
+    channel, this = say(language, f"channel.one.{event.channel}"), say(language, f"channel.this.{event.channel}")
+    parts = [coded(language, "turned-away", event.reason, queue=queue, channel=channel, this=this)]
+    if event.opens_at:
+        when = moment(event.opens_at, rules.time_zone if rules else "UTC", language)
+        parts.append(say(language, "turned-away.opens", when=when))
+    return say(language, "sentence.join").join([*parts, *next_steps(event, names, bool(event.opens_at), language)])
+
+
+def next_steps(event: ContactTurnedAway, names: dict[str, str], then: bool, language: Language) -> list[str]:
+    """then: whether a time has been named at which to try again."""
+    steps = []
+    if event.alternatives:
+        ways = []
+        for each in event.alternatives:
+            queue_id, _, channel = each.rpartition("/")
+            one = say(language, f"channel.one.{channel}")
+            ways.append(say(language, "turned-away.way", queue=names.get(queue_id, queue_id), channel=one))
+        steps.append(say(language, "turned-away.elsewhere", ways=say(language, "list.join").join(ways)))
+    action = "message-now" if event.action == "message" and not then else event.action
+    return [*steps, coded(language, "action", action)]
+
+
+def moment(at: int, time_zone: str, language: Language) -> str:
+    """A date and a time of day there, to the minute."""
+    there = datetime.fromtimestamp(at / 1000, zone_of(time_zone))
+    day = say(language, f"weekday.{there.weekday()}")
+    return say(language, "when", day=day, date=f"{there:%Y-%m-%d}", time=f"{there:%H:%M}")

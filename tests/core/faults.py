@@ -27,6 +27,7 @@ class Fault(NamedTuple):
 
 
 ANY = (0, 1, 2, 3, 5, 6, 7, 8)
+DOORS = (1, 6, 9, 11, 16, 19, 36, 49)
 ROUGH = (44, 4, 54, 64, 84)  # days on which much goes wrong at once
 
 
@@ -35,6 +36,142 @@ def fault(name: str, seeds: tuple[int, ...] = ANY, **diffs: str) -> Fault:
 
 
 FAULTS = (
+    # ---- doors
+    fault(
+        "who is offered already hides who waited for the room behind it",
+        offers="""
+-        if reason is ROOM_RELEASED and (chosen or contact.status != "waiting" or contact.declined_by):
++        if reason is ROOM_RELEASED and (chosen or contact.declined_by):
+""",
+        seeds=(39,),
+    ),
+    fault(
+        "a closed queue lets in whoever comes before the tick",
+        doors="""
+-    if edges is not None and not is_open(edges, view.at):
++    if edges is not None and not is_open(edges, view.at) and not view.doors[f"{queue_id}\\n{channel}"].open:
+""",
+        seeds=DOORS,
+    ),
+    fault(
+        "one more may wait than the limit says",
+        doors="""
+-    if plan.most_waiting and view.crowds.get(queue_id, 0) >= plan.most_waiting:
++    if plan.most_waiting and view.crowds.get(queue_id, 0) > plan.most_waiting:
+""",
+        seeds=DOORS,
+    ),
+    fault(
+        "who is held out to an agent is not counted as waiting",
+        evolve="""
+     leave_line(tables, contact)
++    count(tables, contact.need[0], -1)
+     tables.contacts[id] = replace(
+@@
+     agent = tables.agents[contact.agent_id]
++    count(tables, contact.need[0], 1)
+     tables.offers.drop(contact.deadline_at, contact.id)
+@@
+-    count(tables, event.queue_id, -1)
+""",
+        seeds=DOORS,
+    ),
+    fault(
+        "who waits behind doors that are shut is offered",
+        matching="""
+-        line.profiles.clear()
+-        line.who = 0
+""",
+        seeds=DOORS,
+    ),
+    fault(
+        "a new profile is asked for those behind doors that are shut",
+        matching="""
+-                if line.need[:2] in tables.shut:
++                if False:
+""",
+        seeds=DOORS,
+    ),
+    fault(
+        "nobody is looked for when a queue opens",
+        offers="""
+-        elif kind is m.RulesPublished or kind is m.QueueOpened:
++        elif kind is m.RulesPublished:
+""",
+        seeds=DOORS,
+    ),
+    fault(
+        "a wait runs out while its place is kept",
+        doors="""
+-    if edges is not None and plan.on_close == "keep" and not is_open(edges, limit_at):
++    if False:
+""",
+        seeds=DOORS,
+    ),
+    fault(
+        "who is served at closing is told to go",
+        doors="""
+-    if door.open and plan.on_close == "tell":
++    if door.open and plan.on_close != "keep":
+""",
+        seeds=DOORS,
+    ),
+    fault(
+        "who has to be told that the queue closes is forgotten",
+        doors="""
+-    if door.open and plan.on_close == "tell":
++    if False:
+""",
+        seeds=DOORS,
+    ),
+    fault(
+        "a queue closes before everybody has been told",
+        doors="""
+-                return  # still due: the next tick goes on
++                break
+""",
+        seeds=(51, 66, 81),
+    ),
+    fault(
+        "a contact turned away may come again under its id",
+        evolve="""
+-        tables.finished.note(event.contact_id, tables.position, tables.at)
++        pass
+""",
+        seeds=DOORS,
+    ),
+    fault(
+        "a closed queue is named as open instead",
+        doors="""
+-        if not other.guarded or not barred(view, other, queue_id, way):
++        if True:
+""",
+        seeds=DOORS,
+    ),
+    fault(
+        "a snapshot forgets which doors are shut",
+        restore="""
+-        if door.shut:
++        if False:
+""",
+        seeds=(51, 86),
+    ),
+    fault(
+        "a transfer goes to a closed queue",
+        decide="""
+-        bar = barred(view, plan, c.queue_id, channel)
++        bar = ""
+""",
+        seeds=DOORS,
+    ),
+    fault(
+        "new rules leave the doors as they were",
+        evolve="""
+-    if tables.doors or event.rules.hours:
++    if not tables.doors and event.rules.hours:
+""",
+        seeds=DOORS,
+    ),
     # ---- who comes next
     fault(
         "of those due at the same time the last comes first",
@@ -111,8 +248,8 @@ FAULTS = (
     fault(
         "room is kept no longer, and only the first of a line hears of it",
         offers="""
--            if reason is ROOM_RELEASED and (chosen or contact.declined_by):
-+            if False and (chosen or contact.declined_by):
+-        if reason is ROOM_RELEASED and (chosen or contact.status != "waiting" or contact.declined_by):
++        if False:
 """,
     ),
     fault(
@@ -369,16 +506,18 @@ FAULTS = (
     ),
     fault(
         "a tick ends all of a lost source",
-        decide="""
--LOST_BOUND = 64  # contacts that one tick ends at most when it gives up lost sources
-+LOST_BOUND = 6400  # contacts that one tick ends at most when it gives up lost sources
+        doors="""
+-TOLD_BOUND = 64  # contacts that one tick ends at most: those told that their queue closes, those of lost sources
++TOLD_BOUND = 6400  # contacts that one tick ends at most: those told that their queue closes, those of lost sources
 """,
         seeds=ROUGH,
     ),
     fault(
         "an overdue talk of a lost source is ended twice",
         decide="""
+     if id not in over:
 -        over.add(id)
+         events += talk_over(view, view.contacts[id], "limit")
 """,
         seeds=ROUGH,
     ),
@@ -478,6 +617,7 @@ FAULTS = (
         restore="""
 -        if contact.status in ("waiting", "offered"):
 +        if contact.status == "waiting":
+             tables.waits.put(contact.give_up_at, contact.id)
 """,
     ),
 )

@@ -24,6 +24,7 @@ def check_indexes(tables: Tables) -> None:
     check_bits(tables)
     check_lineups(tables)
     check_agendas(tables)
+    check_doors(tables)
     by_source: dict[str, list[str]] = {}
     for contact in tables.contacts.values():
         by_source.setdefault(contact.source, []).append(contact.id)
@@ -53,6 +54,8 @@ def check_lines(tables: Tables) -> None:
         assert list(line) == sorted(waiting.get(need, [])), need
         check_ordered(line)
         serving = {bench.number for key, bench in tables.benches.items() if able(key, need)}
+        if need[:2] in tables.shut:
+            serving = set()
         assert line.profiles == serving and line.who == sum(1 << number for number in serving), need
     heads: list[list[Any]] = [[], [], []]
     for need, line in tables.lines.items():
@@ -74,7 +77,8 @@ def check_benches(tables: Tables) -> None:
         assert bench.key == key and tables.numbers[bench.number] is bench
         assert (bench.signed_in, bench.ready) == (signed_in[bench.number], ready[bench.number]), key
         for channel, lines in zip(CHANNELS, bench.lines, strict=True):
-            serves = [need for need in tables.lines if need[1] == channel and able(key, need)]
+            asked = [need for need in tables.lines if need[1] == channel and need[:2] not in tables.shut]
+            serves = [need for need in asked if able(key, need)]
             assert sorted(line.need for line in lines) == sorted(serves), key
             assert all(tables.lines[line.need] is line for line in lines)
         for load, room in bench.rooms.items():
@@ -148,8 +152,18 @@ def check_agendas(tables: Tables) -> None:
             expected["declines"].append((contact.retry_at, contact.id))
         assert bool(contact.retry_at) == bool(contact.declined_by), contact
     expected["silences"] = [(source.deadline_at, source.id) for source in tables.sources.values()]
+    expected["openings"] = [(door.next_at, id) for id, door in tables.doors.items() if door.next_at]
     for name, entries in expected.items():
         check_agenda(getattr(tables, name), entries)
+
+
+def check_doors(tables: Tables) -> None:
+    crowds = Counter(c.need[0] for c in tables.contacts.values() if c.status in ("waiting", "offered"))
+    assert {queue: count for queue, count in tables.crowds.items() if count} == crowds
+    assert tables.crowd == crowds.total()
+    for id, door in tables.doors.items():
+        assert id == f"{door.queue_id}\n{door.channel}" and not (door.open and (door.shut or not door.next_at))
+    assert sorted(tables.shut) == sorted((door.queue_id, door.channel) for door in tables.doors.values() if door.shut)
 
 
 def check_agenda(agenda: Agenda, entries: list[tuple[int, str]]) -> None:

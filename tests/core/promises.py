@@ -14,6 +14,7 @@ from engine.core import messages as m
 from engine.core.rules import Queue, Rules, hash_of
 
 Need = tuple[str, str, tuple[tuple[str, int], ...]]
+Door = tuple[str, str]  # queue, channel
 Deadline = tuple[int, str, str]  # due_at, kind, id of the contact or source
 
 NONE = 1 << 62
@@ -89,6 +90,15 @@ class Person:
 
 
 @dataclass(slots=True)
+class Shown:
+    """What a door with hours shows by the events so far. shut: places are kept behind it, and nobody is asked."""
+
+    open: bool
+    next_at: int
+    shut: bool = False
+
+
+@dataclass(slots=True)
 class Foreseen:
     """What a command meets: one of the refusals in `must`, perhaps one of those in `may`, else just these events."""
 
@@ -106,6 +116,8 @@ class Witness:
         self.version = 0
         self.queues: dict[str, Queue] = {}
         self.weights: dict[str, int] = {}
+        self.doors: dict[Door, Shown] = {}
+        self.crowds: Counter[str] = Counter()
         self.people: dict[str, Person] = {}
         self.open: dict[str, Case] = {}
         self.waiting: dict[str, Case] = {}
@@ -131,6 +143,8 @@ class Witness:
         if at - self.at > REMEMBERED_MS:
             self.met["nothing was heard for more than half an hour"] += 1
         self.position, self.at, self.command, self.source = position, at, command, source
+        if self.rules is not None and self.rules.hours:
+            self.crowds = Counter(c.queue for c in self.open.values() if c.status in ("waiting", "offered"))
         own = type(command) is m.Tick
         first = None if own else self.noted.get((source, id))
         if repeats is not None or (first is not None and at - first[1] < REMEMBERED_MS):
@@ -200,6 +214,8 @@ class Witness:
             found.must.add("unknown-queue")
         elif c.channel not in queue.channels:
             found.must.add("channel-not-served")
+        elif self.barred(c.queue_id, c.channel):
+            found.kinds = [m.ContactTurnedAway]
         return found
 
     def update(self, c: m.UpdateContact) -> Foreseen:
@@ -238,7 +254,7 @@ class Witness:
         if case.status != "offered" or case.agent != c.agent_id:
             return Foreseen({"offer-gone"})
         asked = [*case.declined, c.agent_id]
-        others = [p for p in self.people.values() if p.ready and p.serves(case.need) and p.id not in asked]
+        others = [p for p in self.able(case) if p.ready and p.id not in asked]
         return Foreseen(kinds=[m.OfferDeclined] if others else [m.OfferDeclined, m.DeclinesLapsed])
 
     def end(self, c: m.EndContact) -> Foreseen:
@@ -277,6 +293,8 @@ class Witness:
             found.must.add("unknown-queue")
         elif case.channel not in queue.channels:
             found.must.add("channel-not-served")
+        elif bar := self.barred(c.queue_id, case.channel):
+            found.must.add(f"queue-{bar}")
         return found
 
     def sign_in(self, c: m.SignInAgent) -> Foreseen:
@@ -358,7 +376,10 @@ class Witness:
         if decided and type(decided[0]) is m.CommandFailed:
             self.fold(events)
             return
-        fired = sum(type(event) in (m.OfferExpired, m.ContactTimedOut, m.SourceFellSilent) for event in decided)
+        one_each = (m.OfferExpired, m.ContactTimedOut, m.ContactKept, m.SourceFellSilent, m.QueueOpened, m.QueueClosed)
+        fired = sum(type(event) in one_each for event in decided)
+        told = Counter((e.queue_id, e.channel) for e in decided if type(e) is m.ContactTurnedAway)
+        fired += len(told.keys() - {(e.queue_id, e.channel) for e in decided if type(e) is m.QueueClosed})
         fired += sum(type(event) is m.DeclinesLapsed and event.reason == "time" for event in decided)
         fired += sum(type(event) is m.ContactEnded and event.by == "limit" for event in decided)
         fired += sum(type(event) is m.WrapUpEnded and event.reason == "limit" for event in decided)
@@ -369,7 +390,7 @@ class Witness:
         )
         fired += len(set(ended) | {event.source for event in decided if type(event) is m.SourceLost})
         assert fired <= TICK_MOST, f"a tick fired {fired}"
-        assert sum(ended.values()) <= TICK_MOST, f"a tick ended {ended}"
+        assert sum(ended.values()) + sum(told.values()) <= TICK_MOST, f"a tick ended {ended} and {told}"
         self.fold(events)
         assert not self.expired, "who did not answer is not ready"
         still = {deadline for deadline in self.deadlines() if deadline[0] <= self.at}
@@ -378,6 +399,9 @@ class Witness:
             due_at, kind, id = deadline
             if kind == "silence" and (deadline in still and self.watched(id)):
                 self.met["a source was lost with more contacts than one tick ends"] += 1
+                continue
+            if kind == "door" and deadline in still and told:
+                self.met["a queue closed with more waiting than one tick tells"] += 1
                 continue
             if len(due) <= TICK_MOST or due_at < last:
                 assert deadline not in still, f"{deadline} was left behind at {self.at}"
@@ -399,6 +423,9 @@ class Witness:
                 yield case.retry_at, "declines", case.id
         for id, (deadline_at, _) in self.sources.items():
             yield deadline_at, "silence", id
+        for door, shown in self.doors.items():
+            if shown.next_at:
+                yield shown.next_at, "door", "/".join(door)
 
     def next_due(self) -> int:
         next_at = NONE
@@ -413,7 +440,69 @@ class Witness:
         for deadline_at, _ in self.sources.values():
             if deadline_at < next_at:
                 next_at = deadline_at
-        return next_at
+        return min([next_at, *(shown.next_at for shown in self.doors.values() if shown.next_at)])
+
+    # ---- doors
+
+    def edges(self, door: Door) -> list[int] | None:
+        """When these doors open and close by turns, in milliseconds; None: they are always open."""
+        assert self.rules is not None
+        queue_id, channel = door
+        said = self.queues[queue_id].hours
+        id = said.get(channel) if isinstance(said, dict) else said
+        if id is None:
+            return None
+        return [edge * 1000 for hours in self.rules.hours if hours.id == id for edge in hours.edges]
+
+    def is_open(self, door: Door) -> bool:
+        edges = self.edges(door)
+        return edges is None or sum(edge <= self.at for edge in edges) % 2 == 1
+
+    def next_edge(self, door: Door) -> int:
+        return min([edge for edge in self.edges(door) or () if edge > self.at], default=0)
+
+    def crowd(self, queue_id: str | None = None) -> int:
+        """How many waited or were held out to an agent when the turn began, in the queue or in all."""
+        return sum(count for queue, count in self.crowds.items() if queue_id in (None, queue))
+
+    def barred(self, queue_id: str, channel: str) -> str:
+        assert self.rules is not None
+        if not self.is_open((queue_id, channel)):
+            return "closed"
+        most, of_all = self.queues[queue_id].most_waiting, self.rules.doors.most_waiting
+        if most is not None and self.crowd(queue_id) >= most:
+            return "full"
+        return "full" if of_all is not None and self.crowd() >= of_all else ""
+
+    def rule(self, queue_id: str, name: str) -> Any:
+        """A queue's own, or the pool's."""
+        assert self.rules is not None
+        said = getattr(self.queues[queue_id], name)
+        return getattr(self.rules.doors, name) if said is None else said
+
+    def alternatives(self, queue_id: str, channel: str) -> tuple[str, ...]:
+        found = []
+        for said in self.queues[queue_id].alternatives:
+            other, _, way = said.partition("/")
+            way = way or channel
+            if other in self.queues and way in self.queues[other].channels and not self.barred(other, way):
+                found.append(f"{other}/{way}")
+        return tuple(found)
+
+    def shut(self, case: Case) -> bool:
+        shown = self.doors.get((case.queue, case.channel))
+        return shown is not None and shown.shut
+
+    def keeps_at(self, case: Case, at: int) -> bool:
+        """Whether the queue is closed at that moment and keeps places."""
+        edges = self.edges((case.queue, case.channel))
+        if edges is None or self.rule(case.queue, "on_close") != "keep":
+            return False
+        return sum(edge <= at for edge in edges) % 2 == 0
+
+    def able(self, case: Case) -> list[Person]:
+        """Who serves it, if anybody is asked for it at all."""
+        return [] if self.shut(case) else [p for p in self.people.values() if p.serves(case.need)]
 
     # ---- who could have whom
 
@@ -444,6 +533,7 @@ class Witness:
             and other.channel not in room
             and person.serves(other.need)
             and person.id not in other.declined
+            and not self.shut(other)
             for other in self.waiting.values()
         )
 
@@ -453,6 +543,8 @@ class Witness:
             return
         for person, room in self.standing():
             for case in self.waiting.values():
+                if self.doors and self.shut(case):
+                    continue
                 if self.can_have(person, room, case):
                     assert self.room_is_kept(person, room, case), f"{case.id} waits, though {person.id} could serve it"
                     self.met["room was kept for a contact that needs more"] += 1
@@ -461,6 +553,9 @@ class Witness:
         """The earliest due of all whom anybody standing can serve, to the longest idle of those who can serve it."""
         standing = self.standing()
         for case in sorted(self.waiting.values(), key=lambda case: (case.due_at, case.seq)):
+            if self.shut(case):
+                assert case.id != e.contact_id, f"{case.id} is offered, though its queue keeps its place and is closed"
+                continue
             able = [
                 person
                 for person, room in standing
@@ -519,6 +614,7 @@ class Witness:
         c = self.command
         assert type(c) is m.RouteContact
         assert e.contact_id not in self.open, "nobody is here twice"
+        assert not self.barred(e.queue_id, e.channel), "nobody is let in outside the doors, nor more than may wait"
         assert (e.contact_id, e.channel, e.queue_id, e.customer) == (c.contact_id, c.channel, c.queue_id, c.customer)
         assert (e.source, e.tier, e.vip, e.attributes) == (self.source, c.tier, c.vip, c.attributes)
         assert e.skills == self.needed(c.queue_id, c.skills)
@@ -533,6 +629,47 @@ class Witness:
         )  # fmt: skip
         self.open[case.id] = self.waiting[case.id] = case
         self.freed.add(case.id)
+
+    def contact_turned_away(self, e: m.ContactTurnedAway) -> None:
+        c, case = self.command, self.open.get(e.contact_id)
+        door = (e.queue_id, e.channel)
+        if type(c) is m.RouteContact:
+            assert case is None and (e.contact_id, *door, e.customer) == (
+                c.contact_id,
+                c.queue_id,
+                c.channel,
+                c.customer,
+            )
+            assert e.reason == self.barred(*door) and (e.source, e.waited_ms, e.tier) == (self.source, 0, c.tier)
+            self.finished[e.contact_id] = self.at
+        else:
+            assert type(c) is m.Tick and case is not None and case.status == "waiting", "no one admitted is dropped"
+            assert (case.queue, case.channel, case.source, case.customer) == (*door, e.source, e.customer)
+            assert e.reason == "closing" and self.rule(e.queue_id, "on_close") == "tell" and not self.is_open(door)
+            shown = self.doors[door]
+            assert shown.open and shown.next_at <= self.at
+            assert (e.waited_ms, e.tier) == (self.at - case.queued_at, case.tier)
+            ahead = [c for c in self.waiting.values() if (c.queue, c.channel) == door and c.id not in self.freed]
+            assert all((case.due_at, case.seq) <= (c.due_at, c.seq) for c in ahead), "the earliest due is told first"
+            self.gone(case)
+        assert e.action == self.rule(e.queue_id, "full" if e.reason == "full" else "closed")
+        assert e.opens_at == (0 if e.reason == "full" else self.next_edge(door))
+        assert e.alternatives == self.alternatives(*door)
+        if e.alternatives:
+            self.met["who was turned away was told what is open"] += 1
+        self.seen.update((e.reason, e.action))
+
+    def contact_kept(self, e: m.ContactKept) -> None:
+        case = self.open[e.contact_id]
+        assert type(self.command) is m.Tick and case.give_up_at <= self.at and e.queue_id == case.queue
+        assert self.keeps_at(case, case.give_up_at), "only a limit that comes while it is closed moves"
+        edges = self.edges((case.queue, case.channel)) or []
+        closed_at = max([case.queued_at, *(edge for edge in edges if edge <= case.give_up_at)])
+        opens_at = min([edge for edge in edges if edge > case.give_up_at], default=0)
+        left_ms = case.give_up_at - closed_at
+        assert e.give_up_at == (opens_at + left_ms if opens_at else self.at + self.own(case.queue, "wait"))
+        assert e.give_up_at > case.give_up_at
+        case.give_up_at = e.give_up_at
 
     def contact_updated(self, e: m.ContactUpdated) -> None:
         c, case = self.command, self.waiting[e.contact_id]
@@ -631,7 +768,7 @@ class Witness:
         assert e.reason == (f"tier-{case.tier}", *["vip"] * case.vip)
         self.rid(case)
         case.needs(e.queue_id, dict(e.skills))
-        others = [p for p in self.people.values() if p.ready and p.serves(case.need) and p.id != e.agent_id]
+        others = [p for p in self.able(case) if p.ready and p.id != e.agent_id]
         assert e.retry_at == (self.at + self.rules.times.decline * 1000 if others else 0), "to others first"
         case.declined, case.retry_at = [e.agent_id] if others else [], e.retry_at
         case.queued_at = case.since = self.at
@@ -654,6 +791,10 @@ class Witness:
         case = self.waiting[e.contact_id]
         assert type(self.command) is m.Tick and case.give_up_at <= self.at, "nobody is sent away before the limit"
         assert e.queue_id == case.queue and e.waited_ms == self.at - case.queued_at
+        assert not self.keeps_at(case, case.give_up_at), "no wait runs out while its place is kept"
+        action = self.rule(case.queue, "waited")
+        assert e.action == ("" if action == "end" else action)
+        assert e.alternatives == (self.alternatives(case.queue, case.channel) if e.action else ())
         self.gone(case)
 
     def contact_ended(self, e: m.ContactEnded) -> None:
@@ -744,6 +885,32 @@ class Witness:
         person = self.people.pop(e.agent_id)
         assert not person.held and not person.offered, "nobody leaves with a contact"
 
+    # ---- events: doors
+
+    def queue_opened(self, e: m.QueueOpened) -> None:
+        door = (e.queue_id, e.channel)
+        shown = self.doors[door]
+        assert type(self.command) is m.Tick and shown.next_at <= self.at and self.is_open(door)
+        assert e.closes_at == self.next_edge(door)
+        if not e.closes_at:
+            del self.doors[door]
+            return
+        if shown.open:
+            self.met["a queue closed and opened between two ticks"] += 1
+        self.doors[door] = Shown(True, e.closes_at)
+
+    def queue_closed(self, e: m.QueueClosed) -> None:
+        door = (e.queue_id, e.channel)
+        shown = self.doors[door]
+        assert type(self.command) is m.Tick and shown.next_at <= self.at and not self.is_open(door)
+        assert e.opens_at == self.next_edge(door) and e.on_close == self.rule(e.queue_id, "on_close")
+        left = [case for case in self.waiting.values() if (case.queue, case.channel) == door]
+        if e.on_close == "tell" and shown.open:
+            assert all(case.agent == "" and case.id in self.freed for case in left), "everybody has been told"
+        if left and e.on_close == "keep":
+            self.met["a queue closed and kept places"] += 1
+        self.doors[door] = Shown(False, e.opens_at, e.on_close == "keep")
+
     # ---- events: sources, rules, failures
 
     def source_heard(self, e: m.SourceHeard) -> None:
@@ -778,6 +945,19 @@ class Witness:
         self.rules, self.hash, self.version = e.rules, e.hash, e.version
         self.queues = {queue.id: queue for queue in e.rules.queues}
         self.weights = {name: getattr(e.rules.weights, name) for name in CHANNELS}
+        with_hours = {(q, c) for q in self.queues for c in self.queues[q].channels if self.edges((q, c)) is not None}
+        for door in [*self.doors, *with_hours]:
+            shown = self.doors.get(door) or Shown(True, 0)
+            if door[0] not in self.queues or (door not in with_hours and shown.open):
+                self.doors.pop(door, None)
+                continue
+            shown.next_at = self.at
+            if door in with_hours and shown.open == self.is_open(door):
+                shown.next_at = self.next_edge(door)
+            if shown.open and not shown.next_at:
+                self.doors.pop(door, None)
+            else:
+                self.doors[door] = shown
         for person in self.people.values():
             if sum(self.weights[channel] for channel in person.held.values()) > FULL:
                 self.met["new rules left an agent with more than they should have"] += 1

@@ -10,7 +10,8 @@ import pytest
 
 from engine.core import matching
 from engine.core import messages as m
-from engine.core.decide import DECIDE, LOST_BOUND
+from engine.core.decide import DECIDE
+from engine.core.doors import TOLD_BOUND
 from engine.core.evolve import EVOLVE
 from engine.core.ordered import Lineup, Ordered
 from engine.core.restore import restored, rows_of
@@ -171,12 +172,12 @@ def test_a_talk_that_is_overdue_when_its_source_is_lost_is_ended_once():
 
 
 def test_the_clock_goes_on_however_many_talks_are_overdue_when_their_source_is_lost():
-    pool = late_tick_of_a_lost_source(LOST_BOUND + 10)
+    pool = late_tick_of_a_lost_source(TOLD_BOUND + 10)
     ticks = 0
     while next_due(pool.tables) <= 3_600_000:
         events = pool.say(m.Tick(), 3600)
         assert events, "a tick on which something is due says something"
-        assert sum(type(event) is m.ContactEnded and event.by == "adapter" for event in events) <= LOST_BOUND
+        assert sum(type(event) is m.ContactEnded and event.by == "adapter" for event in events) <= TOLD_BOUND
         ticks += 1
     assert ticks == 2 and not pool.tables.sources
 
@@ -191,7 +192,7 @@ def test_a_tick_ends_so_many_contacts_and_no_more_however_many_sources_are_lost(
     ended = []
     while pool.tables.sources:
         ended.append(kinds(pool.say(m.Tick(), 40)).count("contact-abandoned"))
-    assert sum(ended) == 400 and max(ended) <= LOST_BOUND
+    assert sum(ended) == 400 and max(ended) <= TOLD_BOUND
 
 
 # ---- looked up by type

@@ -30,6 +30,9 @@ HARD_CASES = (
     "a command came again after it had been forgotten",
     "a command was repeated",
     "a contact was transferred twice",
+    "a queue closed and kept places",
+    "a queue closed and opened between two ticks",
+    "a queue closed with more waiting than one tick tells",
     "a priority customer came first, though later",
     "a snapshot was taken after quiet commands",
     "a source was lost with more contacts than one tick ends",
@@ -43,6 +46,7 @@ HARD_CASES = (
     "two had been idle equally long",
     "two were due at the same time",
     "who had declined was passed over",
+    "who was turned away was told what is open",
 )
 
 

@@ -20,7 +20,7 @@ from msgspec.structs import replace
 
 from engine.core import messages as m
 from engine.core.restore import rows_of
-from engine.core.rules import Agent, HeadStarts, Limits, Queue, Rules, Targets, Team, Times, Weights
+from engine.core.rules import Agent, Doors, HeadStarts, Hours, Limits, Queue, Rules, Targets, Team, Times, Weights
 from engine.core.step import next_due
 from engine.streams.codec import Envelope, envelope_of, json_encode, read_command, write_command
 from engine.streams.journal import Marker, Reader, write_marker
@@ -59,6 +59,8 @@ class Day:
         self.seed = seed
         self.contacts = contacts
         self.random = Random(seed)
+        self.doors = Random(f"doors {seed}")  # of its own, so that days without doors are what they were
+        self.has_doors = seed % 10 in (1, 6, 9)
         self.now = START
         self.future: list[tuple[int, int, Callable[..., None], tuple[Any, ...]]] = []
         self.made = 0  # commands and future things, numbered
@@ -90,7 +92,7 @@ class Day:
         self.skills = list(SKILLS[: r.randint(1, 4)])
         self.talk_s = r.choice((15, 25, 40))
         self.profiles = {id: self.profile() for id in (*self.staff, "stranger")}
-        self.rules = self.first_rules()
+        self.rules = self.with_doors(self.first_rules())
         load = r.choice((0.6, 0.8, 0.95, 1.1, 1.4))
         self.gap_s = (self.talk_s + 8) / (agents * load)
         self.patience_s = r.choice((8, 20, 40))
@@ -141,7 +143,47 @@ class Day:
         if r.random() < 0.3:
             own["targets"] = Targets(r.choice((0, 10, 60)), r.choice((60, 200)), 600)
         skills = self.levels(self.some(self.skills)[:1], 2) if r.random() < 0.25 else {}
+        if self.has_doors:
+            own |= self.own_doors()
         return Queue(id, channels=tuple(channels), skills=skills, **own)
+
+    def own_doors(self) -> dict[str, Any]:
+        """Hours and limits of a queue, or some of them."""
+        d = self.doors
+        own: dict[str, Any] = {}
+        if d.random() < 0.6:
+            id = d.choice(("early", "late", "short"))
+            own["hours"] = id if d.random() < 0.6 else {d.choice(CHANNELS): id, d.choice(CHANNELS): "late"}
+        if d.random() < 0.5:
+            own["on_close"] = d.choice(("serve", "keep", "tell"))
+        if d.random() < 0.3:
+            own["most_waiting"] = d.choice((1, 3, 8, 30))
+        for key in ("closed", "full", "waited"):
+            if d.random() < 0.3:
+                own[key] = d.choice(("message", "form", "self-service"))
+        own["alternatives"] = tuple(d.sample((*QUEUES, "sales/sms", "billing/chat", "night/call"), d.randint(0, 3)))
+        return own
+
+    def hours(self) -> tuple[Hours, ...]:
+        """Spans from seconds to ten minutes, after which the doors stay open; some that never close, or never open."""
+        d = self.doors
+        found = []
+        for id in ("early", "late", "short"):
+            edge = START // 1000 - d.randint(0, 600)
+            edges = [edge]
+            for _ in range(2 * d.randint(0, 25)):
+                edge += d.choice((1, 10, 60, 200, 600))
+                edges.append(edge)
+            found.append(Hours(id, tuple(edges)))
+        return tuple(found)
+
+    def with_doors(self, rules: Rules) -> Rules:
+        if not self.has_doors:
+            return rules
+        d = self.doors
+        on_close: Any = d.choice(("serve", "keep", "keep", "tell", "tell"))
+        most = d.choice((None, None, 5, 40))
+        return replace(rules, hours=self.hours(), doors=Doors(on_close, most_waiting=most))
 
     def times(self) -> Times:
         r = self.random
@@ -299,6 +341,8 @@ class Day:
             self.route()
         while self.mishaps and self.mishaps[0][0] <= self.routed:
             self.mishaps.pop(0)[1]()
+        if self.has_doors and self.doors.random() < 0.005:
+            self.rush()
         self.later(self.soon(self.gap_s), self.arrive)
 
     def route(self, adapter: str = "", queue: str = "", channel: str = "") -> None:
@@ -354,6 +398,8 @@ class Day:
 
     def publish(self) -> None:
         rules = self.other_rules()
+        if rules.pool == POOL and rules != self.rules and self.doors.random() < 0.3:
+            rules = self.with_doors(rules)
         self.say(m.PublishRules(rules), "operator")
         if self.witness.rules == rules:
             self.rules = rules
@@ -365,6 +411,19 @@ class Day:
         adapter, queue, channel = r.choice(self.adapters), r.choice(self.queue_ids), r.choice(CHANNELS)
         for _ in range(r.randint(80, 150)):
             self.route(adapter, queue, channel)
+
+    def rush(self) -> None:
+        """Many come just before a queue closes and tells them so."""
+        for (queue, channel), shown in self.witness.doors.items():
+            limits = self.witness.queues[queue].most_waiting, self.rules.doors.most_waiting
+            if shown.open and limits == (None, None) and self.witness.rule(queue, "on_close") == "tell":
+                self.later(max(0, shown.next_at - self.now - 1500) / 1000, self.pour_in, queue, channel)
+                return
+
+    def pour_in(self, queue: str, channel: str) -> None:
+        if not self.closing:
+            for _ in range(self.doors.randint(90, 150)):
+                self.route(queue=queue, channel=channel)
 
     def pause(self) -> None:
         """Nothing happens for a long time, not even a tick: the machine was off."""

@@ -351,6 +351,7 @@ def test_everything_that_can_happen_on_such_a_day_happens():
         m.SourceFellSilent,
         m.SourceLost,
         m.CommandFailed,
+        *(m.ContactTurnedAway, m.ContactKept, m.QueueOpened, m.QueueClosed),  # this desk has no doors
     }
     assert set(m.EVENTS.values()) - never <= set(seen)
     assert not never & set(seen)

@@ -9,13 +9,14 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from engine.core import messages as m
-from engine.core.rules import Agent, HeadStarts, Queue, Rules, Times
+from engine.core.rules import Agent, HeadStarts, Hours, Queue, Rules, Times
 from engine.core.step import next_due, step
 from engine.core.tables import Tables
 from engine.core.words import CHANNELS
-from engine.streams.board import FOLD, STATES, Board, Rows, day_of
+from engine.streams.board import FOLD, STATES, Board, DoorView, Rows, day_of
 
 START = 1_795_305_600_000  # 2026-11-22 00:00 UTC
 RULES = Rules(
@@ -703,4 +704,40 @@ def test_a_restored_board_knows_who_entered_a_queue_last_by_a_transfer():
 def test_the_busy_days_meet_every_event_that_the_board_shows():
     met = {type(event) for seed in SEEDS for turn in busy_day(seed).turns for event in turn.events}
     shown = {kind for kind, fold in FOLD.items() if fold.__name__ != "nothing"}
-    assert shown - met == {m.AgentProfileChanged}, "which needs a roster in the rules"
+    elsewhere = {m.AgentProfileChanged, m.ContactTurnedAway}
+    assert shown - met == elsewhere, "which need a roster in the rules, and doors"
+
+
+# ---- doors
+
+
+def test_who_is_turned_away_arrived_and_is_counted_and_shown_as_such():
+    desk = Desk(replace(RULES, queues=(replace(RULES.queues[0], most_waiting=1), RULES.queues[1])))
+    desk.arrives(1, "first")
+    desk.arrives(2, "second")
+    figures = desk.board.figures(START + 3000)
+    assert (figures.queues[0].arrived, figures.queues[0].turned_away, figures.total.turned_away) == (2, 1, 1)
+    assert figures.total.service_level.percent is None
+    assert desk.queue("sales", 3).waiting == 1
+    contact = desk.board.contact("second", START + 3000)
+    assert contact is not None and (contact.status, contact.outcome, contact.waited_ms) == (
+        "finished",
+        "turned-away",
+        0,
+    )
+    assert Board.restore(desk.board.rows()).figures(START + 3000) == figures
+
+
+def test_who_waits_when_a_queue_closes_and_tells_leaves_the_line_and_a_queue_says_whether_it_is_open():
+    edges = tuple(START // 1000 + each for each in (0, 60, 90))
+    sales = replace(RULES.queues[0], hours={"call": "day"}, on_close="tell")
+    desk = Desk(replace(RULES, queues=(sales, RULES.queues[1]), hours=(Hours("day", edges),)))
+    desk.arrives(10, "first")
+    assert desk.queue("sales", 20).doors == {"call": DoorView(True, START + 60_000)}
+    desk.arrives(61, "second", "help")
+    assert (desk.queue("sales", 61).waiting, desk.queue("help", 61).waiting) == (0, 1)
+    assert desk.queue("sales", 61).doors == {"call": DoorView(False, START + 90_000)}
+    assert desk.queue("sales", 95).doors == {"call": DoorView(True, None)}
+    assert (desk.queue("help", 61).doors, desk.board.figures(START + 61_000).total.turned_away) == ({}, 1)
+    contact = desk.board.contact("first", START + 61_000)
+    assert contact is not None and (contact.outcome, contact.waited_ms) == ("turned-away", 50_000)

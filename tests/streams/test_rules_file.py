@@ -21,6 +21,7 @@ from engine.streams.rules_shape import ARRAYS, SHAPE, as_toml, dotted, element, 
 TESTS = Path(__file__).resolve().parents[1]
 BAD = sorted((TESTS / "bad_rules").glob("*.toml"))
 DESKS = sorted((TESTS.parent / "deploy" / "desks").glob("*.toml"))
+AUTUMN = 1_795_600_000_000  # 2026-11-25
 SMALL = 'pool = "desk"\n[[queues]]\nid = "orders"\n'
 
 
@@ -63,6 +64,7 @@ def test_the_planted_faults_are_many_and_of_every_kind():
         *("missing-file", "folder", "not-a-file", "unreadable", "too-large", "no-pools", "pool-twice"),
         *("include-needs-file", "include-too-many", "toml", "toml-too-deep", "not-understood"),
         *("toml-statement", "toml-unclosed-table"),
+        *("hours-no-workdays", "hours-no-holidays"),  # in test_hours.py: they depend on the day
     }
     assert len(BAD) >= 25
     assert planted | elsewhere == catalog()["en"]["problems"].keys()
@@ -71,14 +73,15 @@ def test_the_planted_faults_are_many_and_of_every_kind():
 
 @pytest.mark.parametrize("path", DESKS, ids=lambda path: path.stem)
 def test_the_desks_that_we_ship_are_clean(path):
-    reading = read_rules(path)
+    reading = read_rules(path, AUTUMN)
     assert reading.mistakes == []
     assert compile_rules(reading.rules).queues
 
 
 def test_a_small_clean_file_gives_rules_and_no_noise():
     reading = parse_rules(SMALL, "pool.toml")
-    assert reading == Reading("pool.toml", "desk", Rules(pool="desk", queues=(Queue(id="orders"),)), [])
+    rules = Rules(pool="desk", queues=(Queue(id="orders"),))
+    assert reading == Reading("pool.toml", "desk", rules, [], said=reading.said)
 
 
 def test_what_just_fits_is_no_mistake():
@@ -119,6 +122,7 @@ def test_everything_a_file_can_say_arrives_in_the_rules():
         head_starts = { vip = 60 }
         times = { offer = 20, wrap_up = 0, wait = 20000, talk = 7200, decline = 60, silence = 10, lost = 20 }
         weights = { call = 90, chat = 30, sms = 10 }
+        doors = { on_close = "tell", closed = "form", full = "form", waited = "form", most_waiting = 90 }
         limits = { call = 1, chat = 2, sms = 10 }
         [[queues]]
         id = "订单"
@@ -131,6 +135,13 @@ def test_everything_a_file_can_say_arrives_in_the_rules():
         wrap_up = 5
         wait = 15000
         talk = 3600
+        hours = "day"
+        on_close = "keep"
+        closed = "form"
+        full = "self-service"
+        waited = "message"
+        most_waiting = 7
+        alternatives = ["订单/sms"]
         [[teams]]
         id = "front"
         queues = ["订单"]
@@ -143,8 +154,19 @@ def test_everything_a_file_can_say_arrives_in_the_rules():
         skills = { "两种 语言" = 2 }
         limits = { sms = 3 }
         addresses = { call = "sip:ann@127.0.0.1" }
+        [[hours]]
+        id = "day"
+        weekly = ["mon-fri 09:00-17:00"]
+        time_zone = "Asia/Urumqi"
+        holidays = "CN"
+        closed = ["2026-12-31"]
+        open = ["2026-12-27 10:00-12:00"]
+        [[holidays]]
+        id = "CN"
+        closed = ["2026-12-30"]
+        workdays = ["2026-12-26"]
     """
-    reading = parse_rules(text, "pool.toml")
+    reading = parse_rules(text, "pool.toml", AUTUMN)
     assert reading.mistakes == []
     assert reading.rules is not None
     assert reading.rules.times == Times(20, 0, 20000, 7200, 60, 10, 20)
@@ -154,6 +176,10 @@ def test_everything_a_file_can_say_arrives_in_the_rules():
     assert agent == Agent(
         "ann", "Ann", "front", ("订单",), {"两种 语言": 2}, Limits(1, 2, 3), {"call": "sip:ann@127.0.0.1"}
     )
+    assert queue == Queue(
+        "订单", "Orders", ("call", "sms"), {"两种 语言": 2}, 30, queue.targets, 10, 5, 15000, 3600, "day", "keep",
+        "form", "self-service", "message", 7, ("订单/sms",),
+    )  # fmt: skip
     unsaid = {f for f in Rules.__struct_fields__ if getattr(reading.rules, f) == getattr(Rules("", ()), f)}
     assert unsaid == set(), "say every key here, so that this test sees it arrive"
 
@@ -534,7 +560,8 @@ def test_check_fails_for_mistakes_but_not_for_warnings(tmp_path):
     assert code == 1
     assert output.splitlines() == [
         f"{folder}/bad.toml:4   queues[0].x: no such key. "
-        "Known here: id, name, channels, skills, service_level, targets, offer, wrap_up, wait, talk.",
+        "Known here: id, name, channels, skills, service_level, targets, offer, wrap_up, wait, talk, hours, on_close, "
+        "closed, full, waited, most_waiting, alternatives.",
         f"{folder}/good.toml:5  warning: times.offer: an agent has 61 s to answer an offer, "
         "but the target of `now` is 60 s: one missed offer and the contact is late.",
         "Mistakes: 1, warnings: 1.",

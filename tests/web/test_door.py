@@ -227,6 +227,28 @@ def test_a_refusal_is_told_in_the_language_that_is_asked_for(pool):
     assert said["en"]["message"].startswith("No contact") and "没有" in said["zh-CN"]["message"]
 
 
+def test_who_is_turned_away_is_told_what_to_do_next_in_the_language_that_is_asked_for(tmp_path):
+    (tmp_path / "desk.toml").write_text(
+        rules_of("desk") + '\n[[queues]]\nid = "gate"\nname = "Gate"\nmost_waiting = 1\nalternatives = ["sales/chat"]\n'
+    )
+    with Server(tmp_path / "data", tmp_path / "desk.toml").start() as server, server.client() as client:
+        desk = Pool(client, "desk")
+        assert desk.do("route-contact", contact_id="c1", channel="call", queue_id="gate")["status"] == "accepted"
+        ask = desk.command("route-contact", contact_id="c2", channel="call", queue_id="gate")
+        told = desk.post(ask).json()
+        assert (told["status"], told["reason"]) == ("turned-away", "full")
+        assert told["message"] == (
+            "So many are waiting for Gate that nobody more is let in. Open now: Sales by chat. "
+            "Please try again in a while."
+        )
+        again = desk.post(ask, params={"lang": "zh-CN"}).json()
+        assert (again["status"], again["reason"]) == ("repeated", "full") and "请稍后再试" in again["message"]
+        contact = desk.get("contacts/c2")["contact"]
+        assert (contact["status"], contact["outcome"]) == ("finished", "turned-away")
+        assert desk.get("figures")["total"]["turned_away"] == 1
+        server.stop()
+
+
 def test_a_cloudevent_is_taken_as_the_same_command(pool):
     def cloud_event(id: str, kind: str, **data: Any) -> tuple[dict[str, str], bytes]:
         attributes = {"id": id, "source": "crm", "type": kind, "pool": pool.name, "subject": "whatever"}

@@ -358,7 +358,7 @@ def numbers(queues: Any, agents: Any, figures: Any) -> dict[Key, Any]:
         ("offered", "", ""): sum(queue["offered"] for queue in queues["queues"]),
         ("agents.counts", "", ""): sum(agents["counts"].values()),
     }
-    for name in ("arrived", "answered", "abandoned", "timed_out", "mean_wait_ms"):
+    for name in ("arrived", "answered", "abandoned", "timed_out", "turned_away", "mean_wait_ms"):
         found[f"figures.total.{name}", "", ""] = total[name]
     for name in ("answered_within", "answered", "abandoned_after", "percent"):
         found[f"figures.total.service_level.{name}", "", ""] = total["service_level"][name]

@@ -11,9 +11,23 @@ import pytest
 from msgspec.structs import replace
 
 from engine.core import reasons
+from engine.core.messages import ContactTurnedAway
+from engine.core.rules import Queue, Rules
 from engine.core.words import CHANNELS
 from engine.streams.board import STATES, DecisionView, OfferOutcome
-from engine.web.words import LANGUAGES, STATUSES, Language, catalog, duration, language_of, refusal, say, sentence, told
+from engine.web.words import (
+    LANGUAGES,
+    STATUSES,
+    Language,
+    catalog,
+    duration,
+    language_of,
+    refusal,
+    say,
+    sentence,
+    told,
+    turned_away,
+)
 
 STATIC = files("engine.web") / "static"
 FAMILIES = {
@@ -21,6 +35,8 @@ FAMILIES = {
     "offer": reasons.OFFERS,
     "queued": reasons.QUEUED,
     "revoke": reasons.REVOKES,
+    "turned-away": reasons.TURNED_AWAY,
+    "action": reasons.ACTIONS,
     "lapse": reasons.LAPSES,
     "not-ready": reasons.NOT_READY,
     "wrap-up-end": reasons.WRAP_UP_ENDS,
@@ -92,7 +108,7 @@ def test_english_says_neither_she_nor_he():
 
 def test_chinese_is_chinese():
     plain = {key for key, text in catalog("zh-CN").items() if not re.search(r"[一-鿿]", text)}
-    assert plain == {"sentence.join", "list.join", "formula.any", "none"}
+    assert plain == {"sentence.join", "list.join", "formula.any", "none", "turned-away.way", "when"}
 
 
 # ---- sentences
@@ -292,3 +308,31 @@ def test_the_page_needs_nothing_from_elsewhere_and_no_inline_code():
 def test_every_icon_that_a_code_asks_for_is_in_the_page():
     drawn = {attrs["id"] for tag, attrs in page().tags if tag == "symbol"}
     assert {f"i-{code}" for code in (*STATES, *CHANNELS, *get_args(OfferOutcome))} <= drawn
+
+
+# ---- who is turned away
+
+CLINIC = Rules("clinic", (Queue("desk", "Front desk"), Queue("lab", "Laboratory")), time_zone="Asia/Shanghai")
+AWAY = ContactTurnedAway("c1", "call", "desk", "pbx", "closed", "message", 1_795_654_800_000, ("lab/chat",))
+
+
+def test_who_comes_while_it_is_closed_is_told_when_it_opens_and_what_is_open_instead():
+    assert turned_away(AWAY, CLINIC, "en") == (
+        "Front desk is closed now (call). It opens on Thursday, 2026-11-26, at 09:00. "
+        "Open now: Laboratory by chat. Please try again then."
+    )
+    assert turned_away(AWAY, CLINIC, "zh-CN") == (
+        "Front desk现在已关闭（来电）。开放时间：2026-11-26（星期四）09:00。现在可用：Laboratory（聊天）。请届时再试。"
+    )
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("action", sorted(reasons.ACTIONS))
+@pytest.mark.parametrize("reason", sorted(reasons.TURNED_AWAY))
+def test_whoever_is_turned_away_is_told_what_to_do_next(reason: str, action: str, language: Language):
+    for opens_at in (0, AWAY.opens_at):
+        event = replace(AWAY, reason=reason, action=action, opens_at=opens_at, alternatives=())
+        last = action if action != "message" or opens_at else "message-now"
+        whole = turned_away(event, CLINIC, language)
+        assert whole.endswith(say(language, f"action.{last}")) and "{" not in whole
+        assert turned_away(event, None, language)  # a pool that is known no more

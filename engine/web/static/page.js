@@ -149,6 +149,9 @@ function showTiles(queues, figures) {
   weave($("tile-timed-out"), "tile.timed-out", { n: ofPool("figures.total.timed_out") });
   put(ofPool("figures.total.timed_out"), total.timed_out, number(total.timed_out));
   $("tile-timed-out").hidden = total.timed_out === 0;
+  weave($("tile-turned-away"), "tile.turned-away", { n: ofPool("figures.total.turned_away") });
+  put(ofPool("figures.total.turned_away"), total.turned_away, number(total.turned_away));
+  $("tile-turned-away").hidden = total.turned_away === 0;
   put(ofPool("figures.total.mean_wait_ms"), total.mean_wait_ms, total.mean_wait_ms === null ? t("none") : clock(total.mean_wait_ms));
   put(ofPool("figures.total.service_level.percent"), level.percent, percent(level.percent));
   const seconds = level.threshold_s === null ? t("formula.any") : inWords(level.threshold_s * 1000);
@@ -184,7 +187,7 @@ function queueRow({ queue_id }) {
     td.dataset.labelWord = word;
     return td;
   };
-  const name = make("th", "queue-name");
+  const name = make("th", "", make("span", "queue-name"), make("small", "doors"));
   name.scope = "row";
   name.setAttribute("role", "rowheader");
   const channels = make("span", "channels");
@@ -211,6 +214,7 @@ function fillQueue(row, queue, figures) {
   const at = (name) => row.querySelector(`[data-value="${name}"]`);
   for (const td of row.querySelectorAll("[data-label-word]")) td.dataset.label = t(td.dataset.labelWord);
   write(row.querySelector(".queue-name"), queue.name);
+  write(row.querySelector(".doors"), ofDoors(queue.doors));
   for (const name of ["waiting", "talking", "agents_idle", "agents_ready"]) put(at(name), queue[name], number(queue[name]));
   row.classList.toggle("somebody-waits", queue.waiting > 0);
   for (const channel of CHANNELS) {
@@ -238,6 +242,16 @@ function fillQueue(row, queue, figures) {
   put(at("figures.mean_wait_ms"), mean, mean === null ? t("none") : clock(mean));
   put(at("figures.service_level.percent"), level?.percent ?? null, percent(level?.percent ?? null));
   write(row.querySelector(".within"), threshold === null ? "" : t("queues.within", { t: inWords(threshold * 1000) }));
+}
+
+/** What its opening hours come to now: closed, or closed for some channels, and until when; nothing while it is open. */
+function ofDoors(doors) {
+  const closed = Object.entries(doors).filter(([, door]) => !door.open);
+  const until = (door) => (door.next_at === null ? t("none") : dateAndTime(door.next_at));
+  if (closed.length && closed.length === CHANNELS.length && closed.every(([, door]) => door.next_at === closed[0][1].next_at)) {
+    return t("doors.closed", { when: until(closed[0][1]) });
+  }
+  return closed.map(([channel, door]) => t("doors.channel-closed", { channel: t(`channel.${channel}`), when: until(door) })).join(t("sentence.join"));
 }
 
 // ---- agents
