@@ -99,15 +99,15 @@ class RoutingWorker:
         with tempfile.TemporaryDirectory(prefix="waitline-") as folder:
             app = routing_app(self.connection, self.shape, self.group, folder)
             others = producer_of(self.connection)
+            router = Router(self._worker(app, others))
+            self._processor(app, router)
             try:
                 await others.start()
-                router = Router(self._worker(app, others))
-                self._processor(app, router)
                 async with app:
                     await app.wait(stop.wait())
                     await router.stop()
+            finally:  # also after a crash: owners that outlive their app would fight with those of the next
                 await router.revoked()
-            finally:
                 await others.stop()
 
     def _worker(self, app: faust.App, others: Any) -> Worker:

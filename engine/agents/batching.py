@@ -53,19 +53,16 @@ class _Thread(AIOKafkaConsumerThread):
         self.batched = consumer.batched
         self._numbers = itertools.count(1)
         self.seeks: dict[TP, int] = {}
-        self.read_to: dict[TP, int] = {}
         self.held: set[TP] = set()
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         self.seeks.clear()  # positions are others now
-        self.read_to.clear()
         self.held.clear()
         await super().on_partitions_assigned(assigned, generation_id)
 
     async def seek_from(self, tp: TP, offset: int) -> int:
         self._ensure_consumer().seek(tp, offset)
         number = self.seeks[tp] = next(self._numbers)
-        self.read_to[tp] = offset
         return number
 
     async def _fetch_records(
@@ -98,7 +95,6 @@ class _Thread(AIOKafkaConsumerThread):
         end = _position(consumer, tp)
         if end is None:  # lost while it was read
             return []
-        self.read_to[tp] = end
         return [_Message(tp, Poll(*before[tp], end, records))]
 
 
@@ -152,8 +148,8 @@ class BatchConsumer(Consumer):
         return number
 
     def read_to(self, tp: TP) -> int | None:
-        """Where the next poll of a batched topic will begin, as of the last poll or seek."""
-        return self._thread.read_to.get(tp)
+        """Where the next poll of a partition will begin."""
+        return _position(self._thread._ensure_consumer(), tp)
 
     def hold(self, tp: TP) -> None:
         """Flow control: no further poll of this partition; the others go on. (Faust's own way lets the whole consumer
