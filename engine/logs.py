@@ -22,7 +22,7 @@ def set_up_logs() -> None:
             *render,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),  # a line at once, whichever thread writes others
     )
 
 

@@ -21,6 +21,7 @@ from msgspec import Struct
 from engine.core.messages import PublishRules
 from engine.core.rules import Rules, hash_of
 from engine.streams.codec import Envelope, envelope_of, json_encode, write_command
+from engine.streams.journal import Place
 from engine.streams.log import Entry, LogProblem
 from engine.streams.ownership import Batch, CannotTake, Lost, Poisoned, SeekAgain
 from engine.streams.partition import Decided
@@ -29,14 +30,14 @@ from engine.streams.topics import COMMANDS, JOURNAL, MIB, REJECTED, Shape, parti
 from .batching import Poll
 from .connection import Connection
 from .partition_log import PartitionLog, entries
-from .taking import Taken, keep, now_ms, take
+from .taking import Rows, Taken, keep, now_ms, take
 
 ROUND = 1_000  # commands that are decided before anybody else gets a word in: some 20 ms
 BACKLOG = 4_000  # commands polled and not yet decided, from which on no more are polled
 FLIGHT = 3  # batches on their way to the journal
 BATCH_BYTES = 1 * MIB
 REQUEST_BYTES = JOURNAL.largest  # a turn of up to 4 MiB is a batch by itself
-SNAPSHOT_TURNS = 50_000  # a start folds at most about so many turns
+SNAPSHOT_TURNS = 100_000  # a start folds at most about so many turns: two seconds
 BODY_SHOWN = 64 << 10  # bytes of what was no command that are shown with its rejection
 LOOK_S = 1.0  # between two looks at the journal's end
 TICK_S = 0.05
@@ -187,17 +188,17 @@ class Owner:
         """Returns when the worker stops; Lost and everything else that goes wrong ends it."""
         async with asyncio.TaskGroup() as group:
             aside = [group.create_task(each) for each in (self._acknowledge(), self._look(), self._tick())]
-            group.create_task(self._publish())
+            writing = group.create_task(self._publish())
             while not self.stopping:
                 await self._round()
-                if self.turns >= self.worker.snapshot_turns:
+                if self.turns >= self.worker.snapshot_turns and writing.done():
                     await self.flight.join()
-                    aside.append(group.create_task(self._snapshot()))
+                    writing = group.create_task(self._snapshot(*self._rows()))
             await self.flight.join()
             for task in aside:
                 task.cancel()
         if self.turns:
-            await self._snapshot()
+            await self._snapshot(*self._rows())
 
     def _explain(self, problem: BaseException) -> float:
         """Says it once, in a sentence; how long to wait before the next try, in seconds."""
@@ -231,7 +232,7 @@ class Owner:
         while True:
             try:
                 if event is AGAIN:
-                    raise SeekAgain("polls were lost on their way")
+                    raise SeekAgain
                 found, decided = self._decide(event.value)
             except SeekAgain:
                 await self._seek(again=True)
@@ -308,18 +309,20 @@ class Owner:
 
     async def _look(self) -> None:
         """Another may have taken the partition while we have nothing to append; a poll may be lost in a rebalance."""
-        ownership, stuck_at = self.taken.ownership, None
+        ownership, stood = self.taken.ownership, None
         while True:
             await asyncio.sleep(LOOK_S)
             place = ownership.place
             ends = await self.log.end(JOURNAL)
             if ownership.place is place:  # else what was asked is older than what we know
                 ownership.journal_ends(ends)
-            expected = ownership.next_position - ownership.base
-            stands = self.worker.read_to(self.number), expected
-            if self.polls.empty() and stands == stuck_at and stands[0] != expected:
-                self.polls.put_nowait(AGAIN)
-            stuck_at = stands
+            stands = self.worker.read_to(self.number)
+            if stands is not None and stands == stood and self.polls.empty():  # nothing is on its way from Faust
+                try:
+                    ownership.consumer_stands(ownership.base + stands)
+                except SeekAgain:
+                    self.polls.put_nowait(AGAIN)
+            stood = stands
 
     async def _tick(self) -> None:
         clock, partition = self.taken.clock, self.taken.partition
@@ -355,14 +358,18 @@ class Owner:
             partition=self.number,
         )
 
-    async def _snapshot(self) -> None:
-        """A cache: that it could not be written is no reason to lose the partition."""
+    def _rows(self) -> tuple[Place, Rows]:
+        """As they stand now, with nothing in flight: what the partition holds for a snapshot of itself."""
         place = self.taken.ownership.snapshot_place
         assert place is not None, "nothing is in flight"
         self.turns = 0
+        return place, self.taken.partition.snapshot(place)
+
+    async def _snapshot(self, place: Place, rows: Rows) -> None:
+        """A cache: that it could not be written is no reason to lose the partition."""
         began = time.monotonic()
         try:
-            size = await keep(self.worker.others, self.log, self.taken, place)
+            size = await keep(self.worker.others, self.log, self.taken, rows)
         except (KafkaError, OSError) as problem:
             log_.warning("snapshot-not-kept", partition=self.number, reason=str(problem) or type(problem).__name__)
         else:

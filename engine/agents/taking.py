@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable, Iterator
 from itertools import chain
 
 import structlog
@@ -9,7 +10,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import OffsetOutOfRangeError
 from msgspec import Struct
 
-from engine.streams.journal import JournalBroken, Marker, Place, Reader, Void, split_turn
+from engine.streams.journal import JournalBroken, Marker, Reader, Void
 from engine.streams.log import LogMoved
 from engine.streams.ownership import CannotTake, FoldAgain, Ownership
 from engine.streams.partition import Partition
@@ -19,6 +20,7 @@ from .clock import Clock
 from .partition_log import GENERATIONS, KeptSnapshot, PartitionLog, turn_of, write_snapshot
 
 POOLS = "pools"  # the kind of our snapshots
+Rows = Callable[[bytes], tuple[bytes, Iterator[bytes]]]  # what Partition.snapshot has taken
 
 log_ = structlog.get_logger("waitline.worker")
 
@@ -61,7 +63,7 @@ def _begin(
 
 
 async def _restored(log: PartitionLog, snapshot: KeptSnapshot) -> tuple[Partition, Reader]:
-    """ValueError: it is none, or the journal does not stand where it says."""
+    """ValueError: it is none. Whether the journal stands where it says, its ownership will find."""
     manifest, *chunks = snapshot.parts
     partition, place, _ = Partition.restore(manifest, chunks)
     partition.number, partition.partitions = log.number, log.shape.partitions
@@ -70,9 +72,6 @@ async def _restored(log: PartitionLog, snapshot: KeptSnapshot) -> tuple[Partitio
         reader.read(records[0])
     if reader.marker is None:
         raise ValueError(f"the journal has no owner's marker at offset {place.owner}")
-    async for records in log.journal(place.offset, place.offset + 1):
-        if place.offset != place.owner and split_turn(records[0].body)[:2] != (place.owner, place.chain):
-            raise ValueError("it does not stand where the journal stands")
     partition.encoding = reader.marker.encoding
     return partition, Reader(place, reader.marker)
 
@@ -123,10 +122,10 @@ async def _fold(log: PartitionLog, taken: Taken, start: int, until: int) -> None
         await asyncio.sleep(0)  # those who have their partitions go on
 
 
-async def keep(producer: AIOKafkaProducer, log: PartitionLog, taken: Taken, place: Place) -> int:
-    """Writes a snapshot; its bytes. The rows are taken before anything is awaited, with nothing in flight; what follows
-    lets others get a word in between the chunks."""
-    manifest, chunks = taken.partition.snapshot(place)(b"")
+async def keep(producer: AIOKafkaProducer, log: PartitionLog, taken: Taken, rows: Rows) -> int:
+    """Writes a snapshot of rows that were taken with nothing in flight; its bytes. Chunk by chunk, so that others get a
+    word in between."""
+    manifest, chunks = rows(b"")
     size = await write_snapshot(producer, log.shape, log.number, POOLS, taken.generation, chain([manifest], chunks))
     taken.generation = turn_of(taken.generation)
     return size

@@ -6,20 +6,26 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from aiokafka import AIOKafkaProducer
 
 from engine.agents.connection import Connection
+from engine.agents.partition_log import PartitionLog
+from engine.core import messages as m
+from engine.streams.codec import envelope_of, write_command
+from engine.streams.topics import SNAPSHOTS
 from tests.kafka.load import begin, go_on, pools, send
 from tests.kafka.oracle import check
 from tests.kafka.workers import WorkerProcess
 
 
 @pytest.fixture
-def worker(tmp_path: Path, broker: str) -> Iterator[Callable[..., WorkerProcess]]:
-    """Starts workers: `worker(shape, "name")`. They end with the test."""
+def worker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[..., WorkerProcess]]:
+    """Starts workers: `worker(shape, "name")`, `at=address` of another broker than the shared one. They end with the
+    test."""
     started: list[WorkerProcess] = []
 
-    def start(shape, name, **said):
-        one = WorkerProcess(tmp_path, broker, shape, name, **said)
+    def start(shape, name, at="", **said):
+        one = WorkerProcess(tmp_path, at or request.getfixturevalue("broker"), shape, name, **said)
         started.append(one)
         return one
 
@@ -130,3 +136,69 @@ async def test_what_is_no_command_is_rejected_and_the_rest_goes_on(broker, topic
     checked = await check(broker, shape.prefix)
     assert checked.rejected == 2 * len(nonsense) + len(astray)
     assert checked.accepted_offers > 10
+
+
+async def test_a_command_that_the_engine_cannot_decide_is_set_aside_and_the_rest_goes_on(broker, topics, worker):
+    shape = topics(partitions=2)
+    names = pools(shape)
+    connection = Connection(broker)
+    await send(connection, shape, begin(names))
+    one = worker(shape, "one", program=["-m", "tests.kafka.poisoned"])
+    poison = envelope_of(m.EndContact("poison", "customer"), "p1", "people", names[0])
+    await send(connection, shape, go_on(names, 300))
+    await send(connection, shape, iter([(names[0], write_command(poison))]))
+    await send(connection, shape, go_on(names, 300, seed=3))
+    checked = await check(broker, shape.prefix)
+    assert (checked.failed, checked.alarms) == (1, 0)
+    assert len(one.said("command-failed")) == 1
+    assert one.stop() == 0
+
+    two = worker(shape, "two")  # whose engine can decide it: what is written stays written
+    two.wait("partition-taken", 2)
+    await send(connection, shape, go_on(names, 100, seed=4))
+    assert (await check(broker, shape.prefix)).failed == 1
+
+
+async def test_without_its_snapshots_a_worker_comes_to_the_same_rows(broker, topics, worker):
+    shape = topics()
+    names = pools(shape)
+    connection = Connection(broker)
+    await send(connection, shape, begin(names))
+    one = worker(shape, "one")
+    await send(connection, shape, go_on(names, 1_000))
+    await check(broker, shape.prefix)
+    assert one.stop() == 0
+    async with PartitionLog(connection, shape, 0) as log, AIOKafkaProducer(**connection.for_client()) as producer:
+        (kept,) = await log.snapshots("pools")
+        await producer.send_and_wait(shape.named(SNAPSHOTS), b"torn", key=f"pools/{kept.generation}/1".encode())
+        assert await log.snapshots("pools") == []
+
+    two = worker(shape, "two")
+    (line,) = two.wait("partition-taken")
+    assert not line["from_snapshot"]
+    assert line["folded"] > 500
+    assert two.said("snapshot-ignored")
+    await send(connection, shape, go_on(names, 1_000, seed=3))
+    assert (await check(broker, shape.prefix)).alarms == 0
+    assert two.stop() == 0
+
+
+async def test_a_killed_broker_is_waited_for_and_nothing_is_lost(brokers, topics, worker, tmp_path):
+    broker = brokers(settings={"broker.session.timeout.ms": "3000"})
+    address = broker.address
+    shape = topics(partitions=2, at=address)
+    names = pools(shape)
+    connection = Connection(address)
+    await send(connection, shape, begin(names))
+    one = worker(shape, "one", at=address)
+    one.wait("partition-taken", 2)
+    load = asyncio.create_task(send(connection, shape, go_on(names, 10_000), per_s=1_000))
+    await asyncio.sleep(2)
+    broker.kill()
+    await asyncio.sleep(1)
+    await asyncio.to_thread(broker.up)
+    await load
+    checked = await check(address, shape.prefix, within_s=60)
+    assert checked.commands > 10_000
+    assert checked.alarms == 0
+    assert one.stop() == 0

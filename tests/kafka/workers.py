@@ -50,8 +50,8 @@ class WorkerProcess:
     def said(self, event: str, **fields: Any) -> list[dict[str, Any]]:
         """The lines of its log about an event, with these fields."""
         lines = []
-        for line in self.errors.read_text().splitlines():
-            if line.startswith("{"):
+        for line in self.errors.read_text().splitlines(keepends=True):
+            if line.startswith("{") and line.endswith("}\n"):  # a whole one
                 found = json.loads(line)
                 if found["event"] == event and fields.items() <= found.items():
                     lines.append(found)
