@@ -13,7 +13,7 @@ import msgspec
 
 from engine import __version__
 
-NAMES = ("core", "profiles", "fold", "memory", "embedded", "latency", "http", "kafka", "public")
+NAMES = ("core", "profiles", "fold", "memory", "embedded", "latency", "http", "kafka", "public", "door")
 LAST = Path(__file__).parent / "last.json"
 
 Figures = dict[str, float | int | str]

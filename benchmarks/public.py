@@ -58,7 +58,7 @@ def measure(say: Callable[[str], None]) -> dict[str, float | int | str]:
 
 
 async def _measure(address: str) -> tuple[list[float], list[float]]:
-    await _topics(address)
+    await make_topics(address)
     spawn = multiprocessing.get_context("spawn")
     processes = [spawn.Process(target=work, args=(address,)) for work in (worker, projections)]
     for process in processes:
@@ -85,7 +85,7 @@ def projections(address: str) -> None:
     asyncio.run(Projections(Connection(address), SHAPE).run())
 
 
-async def _topics(address: str) -> None:
+async def make_topics(address: str) -> None:
     admin = AIOKafkaAdminClient(bootstrap_servers=address)
     await admin.start()
     await admin.create_topics(
