@@ -65,10 +65,10 @@ def shut(tables: Tables, queue_id: str, channel: str) -> None:
     for line in lines_at(tables, queue_id, channel):
         for number in sorted(line.profiles):
             tables.numbers[number].lines[line.index].remove(line)
+        if line.size:  # room that was kept for them is so no longer
+            tables.released.append((line.index, line.who, line.first[0], NEVER[0]))
         line.profiles.clear()
         line.who = 0
-        if line.size:  # room that was kept for them is so no longer
-            tables.released.append((line.index, line.first[0], NEVER[0]))
 
 
 def unshut(tables: Tables, queue_id: str, channel: str) -> None:
@@ -145,7 +145,7 @@ def leave_line(tables: Tables, contact: Contact) -> None:
     line.remove((contact.due_at, contact.seq, contact.id))
     if line.first is not former:
         behead(tables, line, former)
-        tables.released.append((line.index, former[0], line.first[0]))
+        tables.released.append((line.index, line.who, former[0], line.first[0]))
     if not line.size:
         tables.idle_lines[contact.need] = None
         if len(tables.idle_lines) > KEPT:
@@ -156,12 +156,12 @@ def behead(tables: Tables, line: Line, former: Entry) -> None:
     """Another contact, or none, is first in the line."""
     heads, first = tables.heads[line.index], line.first
     if former is not NEVER:
-        heads.remove(former)
+        heads.remove((*former, line))
         tables.passed_over.pop(former[2], None)
     if first is not NEVER:
-        heads.add(first)
+        heads.add((*first, line))
         if tables.contacts[first[2]].declined_by:
-            tables.passed_over[first[2]] = None
+            tables.passed_over[first[2]] = line
 
 
 def forget_line(tables: Tables, need: Need) -> None:
@@ -278,27 +278,29 @@ def longest_idle(view: View, contact: Contact) -> str:
 def first_with_room(view: View, contact: Contact, line: Line, room: int, before: int) -> Entry:
     """The longest idle in the line-up of a room in which some channels do not fit, but for those whose room is kept for
     a contact of such a channel that is due before `before`."""
+    lineup = view.lineups[room]
+    able = line.who & lineup.present
+    if not able:
+        return NEVER
     kept = 0
-    passed_on: list[str] = []
     for i in NEEDS_MORE[room]:
         for head in view.heads[i]:
-            if head[0] >= before or not line.who & ~kept:
+            if head[0] >= before or not able & ~kept:
                 break
-            waiting = view.contacts[head[2]]
-            kept |= view.lines[waiting.need].who
-            passed_on += waiting.declined_by
-    lineup = view.lineups[room]
-    found = lineup.first_of(line.who, line.profiles, contact.declined_by, kept)
-    for id in passed_on:  # nothing is kept for a contact that the agent has declined
-        agent = view.agents.get(id)
-        if (
-            agent is not None
-            and agent.room == room
-            and agent.bench in line.profiles
-            and id not in contact.declined_by
-            and not is_kept(view, agent, before)
-        ):
-            found = min(found, (agent.idle_since, id, agent.bench))
+            kept |= head[3].who
+    found = lineup.first_of(able, line.profiles, contact.declined_by, kept)
+    for id, other in view.passed_over.items():  # nothing is kept for a contact that the agent has declined
+        if other.first[0] < before and other.index in NEEDS_MORE[room] and other.who & able:
+            for agent_id in view.contacts[id].declined_by:
+                agent = view.agents.get(agent_id)
+                if (
+                    agent is not None
+                    and agent.room == room
+                    and agent.bench in line.profiles
+                    and agent_id not in contact.declined_by
+                    and not is_kept(view, agent, before)
+                ):
+                    found = min(found, (agent.idle_since, agent_id, agent.bench))
     return found
 
 
@@ -353,20 +355,30 @@ def earliest_due(view: View, agent: Agent) -> str:
 def let_go(view: Tables) -> list[Entry]:
     """Of the lines for which room may have been kept no longer since the heads in `released` have left: each one's
     first. Theirs are due later than what has left, by more than the grace, and not later than what now comes first
-    there."""
+    there; and somebody stands who could have had either."""
     released, view.released = view.released, []
-    if not any(view.lineups[room].size for room in PART):
+    standing = 0
+    for room in PART:
+        standing |= view.lineups[room].present
+    if not standing:
         return []  # nobody stands with room for some channels only
     grace_ms, found = view.rules.grace_ms, []
-    for index, due_at, next_at in released:
+    for index, who, due_at, next_at in released:
+        able = who & standing
+        if not able:
+            continue
+        after, until = (due_at + grace_ms, NONE), next_at + grace_ms
         for i in range(len(view.heads)):
             if i != index:
                 heads = view.heads[i]
-                head = heads.after((due_at + grace_ms, NONE))
-                while head is not NEVER and head[0] <= next_at + grace_ms:
-                    found.append(head)
+                head = heads.after(after)
+                while head is not NEVER and head[0] <= until:
+                    if head[3].who & able:
+                        found.append(head[:3])
                     head = heads.after(head)
-    for id in view.passed_over:  # may hide one behind it whom those can serve who have declined it
-        contact = view.contacts[id]
-        found.append((contact.due_at, contact.seq, id))
+        for other in view.passed_over.values():  # who declined its first may be able to serve one behind it
+            if other.index != index and other.who & able:
+                behind = other.after(after)
+                if behind is not NEVER and behind[0] <= until:
+                    found.append(behind)
     return found

@@ -18,9 +18,9 @@ Reason = tuple[str, ...]
 LONGEST_IDLE: Reason = ("longest-idle",)
 EARLIEST_DUE: Reason = ("earliest-due",)
 ROOM_RELEASED: Reason = ("room-released",)
-AFTER_DECLINE: dict[Reason, Reason] = {
-    reason: (*reason, "after-decline") for reason in (LONGEST_IDLE, EARLIEST_DUE, ROOM_RELEASED)
-}
+REASONS = (LONGEST_IDLE, EARLIEST_DUE, ROOM_RELEASED)
+BY_ITSELF, BY_AGENT, BY_ROOM = range(3)  # which of them; the first that holds is told
+AFTER_DECLINE: dict[Reason, Reason] = {reason: (*reason, "after-decline") for reason in REASONS}
 
 AGENT, CONTACT, BOTH = 1, 2, 3
 FREES: dict[type[m.Event], int] = {
@@ -84,35 +84,35 @@ def offers(view: Tables, events: list[m.Event], issue: Callable[[Tables, m.Offer
             issue_to(view, contacts[0], chosen, LONGEST_IDLE, events, issue)
         contacts = []
 
-    # (…, the agent who brought the contact forward; "" where it came by itself; why)
-    ahead = [(contact.due_at, contact.seq, contact.id, "", LONGEST_IDLE) for contact in contacts]
+    # (…, which reason, the agent who brought the contact forward; "" where it came by itself)
+    ahead = [(contact.due_at, contact.seq, contact.id, BY_ITSELF, "") for contact in contacts]
     heapify(ahead)
     for agent in agents:
         bring_forward(view, agent, ahead)
     while ahead or view.released:
         if view.released:
             for head in let_go(view):
-                heappush(ahead, (*head, "", ROOM_RELEASED))
+                heappush(ahead, (*head, BY_ROOM, ""))
             continue
-        due_at, seq, contact_id, agent_id, reason = heappop(ahead)
+        due_at, seq, contact_id, by, agent_id = heappop(ahead)
         contact = view.contacts[contact_id]
         chosen = longest_idle(view, contact) if contact.status == "waiting" else ""
         if chosen:
-            issue_to(view, contact, chosen, reason, events, issue)
-        if reason is ROOM_RELEASED and (chosen or contact.status != "waiting" or contact.declined_by):
+            issue_to(view, contact, chosen, REASONS[by], events, issue)
+        if by == BY_ROOM and (chosen or contact.status != "waiting" or contact.declined_by):
             following = view.lines[contact.need].after((due_at, seq, contact_id))
             if following is not NEVER:
-                heappush(ahead, (*following, "", ROOM_RELEASED))
+                heappush(ahead, (*following, BY_ROOM, ""))
         if agent_id and view.agents[agent_id].room:  # another took it: what is next for this one?
             assert contact.status != "waiting" or chosen, "who brings a contact forward can have it"
             bring_forward(view, view.agents[agent_id], ahead)
 
 
-def bring_forward(view: View, agent: Agent, ahead: list[tuple[int, int, str, str, Reason]]) -> None:
+def bring_forward(view: View, agent: Agent, ahead: list[tuple[int, int, str, int, str]]) -> None:
     contact_id = earliest_due(view, agent)
     if contact_id:
         contact = view.contacts[contact_id]
-        heappush(ahead, (contact.due_at, contact.seq, contact_id, agent.id, EARLIEST_DUE))
+        heappush(ahead, (contact.due_at, contact.seq, contact_id, BY_AGENT, agent.id))
 
 
 def issue_to(

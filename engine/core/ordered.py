@@ -105,11 +105,13 @@ class Lineup(Ordered):
     kinds is found without walking past long stretches of others: blocks/2 tests of a bit mask and one short walk at
     worst."""
 
-    __slots__ = ("counts", "masks")
+    __slots__ = ("counts", "kinds", "masks", "present")
     LENGTH = 64
 
     def __init__(self) -> None:
         super().__init__()
+        self.kinds: dict[int, int] = {}  # how many of each kind there are,
+        self.present = 0  # and the kinds that there are, as bits
         self.masks: list[int] = []  # bit k: an entry of kind k is in the block
         self.counts: list[dict[int, int]] = []
 
@@ -126,15 +128,25 @@ class Lineup(Ordered):
         return NEVER
 
     def add(self, entry: Entry) -> int:
-        i = super().add(entry)
+        i, kind = super().add(entry), entry[2]
         if i >= 0:
-            self.count(i, entry[2])
+            self.count(i, kind)
+        if kind in self.kinds:
+            self.kinds[kind] += 1
+        else:
+            self.kinds[kind] = 1
+            self.present |= 1 << kind
         return i
 
     def remove(self, entry: Entry) -> int:
-        i = super().remove(entry)
+        i, kind = super().remove(entry), entry[2]
+        if self.kinds[kind] > 1:
+            self.kinds[kind] -= 1
+        else:
+            del self.kinds[kind]
+            self.present ^= 1 << kind
         if i >= 0:
-            counts, kind = self.counts[i], entry[2]
+            counts = self.counts[i]
             if counts[kind] > 1:
                 counts[kind] -= 1
             else:

@@ -212,15 +212,11 @@ class Tables:
             Lineup() for _ in range(8)
         ]  # standing agents by room: (idle_since, agent id, bench number)
         self.freed: dict[str, None] = {}  # who has come to stand in this turn and is in no lineup yet
-        self.heads = (
-            Ordered(),
-            Ordered(),
-            Ordered(),
-        )  # the first entry of every line in which somebody waits, by channel
-        self.passed_over: dict[str, None] = {}  # those of them whom somebody has declined
-        self.released: list[
-            tuple[int, int, int]
-        ] = []  # heads that have left in this turn: channel, due, due of the next
+        # Of every line in which somebody waits, by channel: its first entry, and the line.
+        self.heads = (Ordered(), Ordered(), Ordered())
+        self.passed_over: dict[str, Line] = {}  # those of them whom somebody has declined, and their lines
+        # What has left a line's head in this turn: channel, who could have had it, due, and due of the next.
+        self.released: list[tuple[int, int, int, int]] = []
         self.by_source: dict[str, dict[str, None]] = {}  # open contacts by who brought them
         self.crowds: dict[str, int] = {}  # by queue: contacts that wait or are held out to an agent
         self.crowd = 0  # the same of all queues

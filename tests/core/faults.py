@@ -40,8 +40,8 @@ FAULTS = (
     fault(
         "who is offered already hides who waited for the room behind it",
         offers="""
--        if reason is ROOM_RELEASED and (chosen or contact.status != "waiting" or contact.declined_by):
-+        if reason is ROOM_RELEASED and (chosen or contact.declined_by):
+-        if by == BY_ROOM and (chosen or contact.status != "waiting" or contact.declined_by):
++        if by == BY_ROOM and (chosen or contact.declined_by):
 """,
         seeds=(39,),
     ),
@@ -248,21 +248,21 @@ FAULTS = (
     fault(
         "room is kept no longer, and only the first of a line hears of it",
         offers="""
--        if reason is ROOM_RELEASED and (chosen or contact.status != "waiting" or contact.declined_by):
+-        if by == BY_ROOM and (chosen or contact.status != "waiting" or contact.declined_by):
 +        if False:
 """,
     ),
     fault(
         "a contact that all have declined hides who waited for the room behind it",
         matching="""
--    for id in view.passed_over:  # may hide one behind it whom those can serve who have declined it
-+    for id in ():  # may hide one behind it whom those can serve who have declined it
+-        for other in view.passed_over.values():  # who declined its first may be able to serve one behind it
++        for other in ():  # who declined its first may be able to serve one behind it
 """,
     ),
     fault(
         "agents choose before contacts",
         offers="""
-     ahead = [(contact.due_at, contact.seq, contact.id, "", LONGEST_IDLE) for contact in contacts]
+     ahead = [(contact.due_at, contact.seq, contact.id, BY_ITSELF, "") for contact in contacts]
 +    for agent in agents:
 +        found = earliest_due(view, agent) if view.agents[agent.id].room else ''
 +        if found:
@@ -272,16 +272,16 @@ FAULTS = (
     fault(
         "contacts are looked at as they came free",
         offers="""
--        due_at, seq, contact_id, agent_id, reason = heappop(ahead)
-+        due_at, seq, contact_id, agent_id, reason = ahead.pop(0)
+-        due_at, seq, contact_id, by, agent_id = heappop(ahead)
++        due_at, seq, contact_id, by, agent_id = ahead.pop(0)
 """,
         seeds=(54, 8, 84, 11, 12, 19),
     ),
     fault(
         "who came free comes before who is due earlier",
         offers="""
--    ahead = [(contact.due_at, contact.seq, contact.id, "", LONGEST_IDLE) for contact in contacts]
-+    ahead = [(0, contact.seq, contact.id, "", LONGEST_IDLE) for contact in contacts]
+-    ahead = [(contact.due_at, contact.seq, contact.id, BY_ITSELF, "") for contact in contacts]
++    ahead = [(0, contact.seq, contact.id, BY_ITSELF, "") for contact in contacts]
 """,
     ),
     fault(

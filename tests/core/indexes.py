@@ -60,12 +60,12 @@ def check_lines(tables: Tables) -> None:
     heads: list[list[Any]] = [[], [], []]
     for need, line in tables.lines.items():
         if line.size:
-            heads[CHANNELS.index(need[1])].append(line.first)
+            heads[CHANNELS.index(need[1])].append((*line.first, line))
     for kept, expected in zip(tables.heads, heads, strict=True):
         assert list(kept) == sorted(expected)
         check_ordered(kept)
-    passed_over = [head[2] for of in heads for head in of if tables.contacts[head[2]].declined_by]
-    assert sorted(tables.passed_over) == sorted(passed_over) and not tables.released
+    passed_over = {head[2]: head[3] for of in heads for head in of if tables.contacts[head[2]].declined_by}
+    assert tables.passed_over == passed_over and not tables.released
     empty = [need for need in tables.lines if need not in waiting]
     assert sorted(tables.idle_lines) == sorted(empty) and len(empty) <= matching.KEPT
 
@@ -182,6 +182,8 @@ def check_ordered(ordered: Ordered) -> None:
     assert ordered.lasts == [block[-1] for block in ordered.blocks]
     assert all(0 < len(block) < 2 * ordered.LENGTH for block in ordered.blocks)
     if isinstance(ordered, Lineup):
+        assert ordered.kinds == Counter(entry[2] for entry in entries)
+        assert ordered.present == sum(1 << kind for kind in ordered.kinds)
         counts = [Counter(entry[2] for entry in block) for block in ordered.blocks]
         assert ordered.counts == counts
         assert ordered.masks == [sum(1 << kind for kind in count) for count in counts]
