@@ -106,6 +106,7 @@ REFUSED = {
     + "3.0 > end-contact contact_id=c1 by=customer\n4.0 > route-contact contact_id=c1 channel=call queue_id=sales",
     "no-wrap-up": TALKING + "4.0 > complete-wrap-up contact_id=c1 agent_id=ann",
     "not-in-roster": LISTED + "1.0 > sign-in-agent agent_id=bob",
+    "not-listed": SMALL + "1.0 > unlist-customer customer=k17",
     "not-talking": OFFERED + "3.0 > transfer-contact contact_id=c1 agent_id=ann queue_id=letters",
     "not-waiting": OFFERED + "3.0 > update-contact contact_id=c1 skills={german:1}",
     "not-with-agent": TALKING + "4.0 > transfer-contact contact_id=c1 agent_id=bob queue_id=sales",

@@ -8,10 +8,11 @@ from collections.abc import Callable
 from typing import Any
 
 from . import messages as m
-from .doors import TOLD_BOUND, barred, door_due, turned_away, waited_enough
+from .doors import TOLD_BOUND, barred, door_due, listed, turned_away, waited_enough
 from .matching import need_of, room_of, who_can_serve
-from .rules import BIT, REASON, Plan, Profile, Rules, compile_rules, hash_of, in_order
+from .rules import BIT, Plan, Profile, Rules, compile_rules, hash_of, in_order
 from .tables import Agent, Contact, Need, View
+from .words import CustomerClass
 
 TICK_BOUND = 64  # deadlines that one tick fires at most; the host sends another as long as something is due
 ATTRIBUTES_MOST = 64
@@ -37,13 +38,15 @@ def route_contact(view: View, c: m.RouteContact, source: str) -> Events:
         return refused(c, id, "unknown-queue", c.queue_id)
     if c.channel not in plan.channels:
         return refused(c, id, "channel-not-served", c.queue_id, c.channel)
-    if plan.guarded:
-        away = turned_away(view, plan, c, source)
+    on = listed(view, c.customer) if view.listed else None
+    if plan.guarded or on is not None:
+        away = turned_away(view, plan, c, source, on)
         if away is not None:
             return [away]
     at = view.at
     target_ms = plan.target_ms[c.tier]
-    head_start_ms = view.rules.vip_ms if c.vip else 0
+    of: CustomerClass = "vip" if c.vip else c.customer_class
+    head_start_ms, why = view.rules.starts[c.tier, of, on is not None]
     return [
         m.ContactQueued(
             id,
@@ -53,13 +56,15 @@ def route_contact(view: View, c: m.RouteContact, source: str) -> Events:
             at + target_ms - head_start_ms,
             at + plan.wait_ms,
             target_ms,
-            REASON[c.tier, c.vip],
+            why,
             c.tier,
-            c.vip,
+            of == "vip",
             c.customer,
             needed(plan, c.skills),
             head_start_ms,
             in_order(c.attributes),
+            of,
+            on is not None,
         )
     ]
 
@@ -153,7 +158,7 @@ def transfer_contact(view: View, c: m.TransferContact, source: str) -> Events:
         if bar:
             return refused(c, contact.id, f"queue-{bar}", c.queue_id)
     target_ms = plan.target_ms[contact.tier]
-    head_start_ms = view.rules.vip_ms if contact.vip else 0
+    head_start_ms, why = view.rules.starts[contact.tier, contact.customer_class, contact.allowed]
     skills = needed(plan, dict(needs) if c.skills is None else c.skills)
     need = need_of(c.queue_id, channel, skills)
     others = not all_declined(view, need, (contact.agent_id,))
@@ -166,13 +171,30 @@ def transfer_contact(view: View, c: m.TransferContact, source: str) -> Events:
             contact.first_queued_at + target_ms - head_start_ms,
             view.at + plan.wait_ms,
             target_ms,
-            REASON[contact.tier, contact.vip],
+            why,
             skills,
             head_start_ms,
             view.at - contact.since,
             view.at + view.rules.decline_ms if others else 0,
         )
     ]
+
+
+# ---- customers
+
+
+def block_customer(view: View, c: m.BlockCustomer, source: str) -> Events:
+    return [m.CustomerBlocked(c.customer, view.at + c.for_ms if c.for_ms else 0, c.reason)]
+
+
+def allow_customer(view: View, c: m.AllowCustomer, source: str) -> Events:
+    return [m.CustomerAllowed(c.customer, view.at + c.for_ms if c.for_ms else 0, c.reason)]
+
+
+def unlist_customer(view: View, c: m.UnlistCustomer, source: str) -> Events:
+    if c.customer not in view.listed:
+        return refused(c, c.customer, "not-listed")
+    return [m.CustomerUnlisted(c.customer, "lifted")]
 
 
 # ---- agents
@@ -293,6 +315,7 @@ def tick(view: View, c: m.Tick, source: str) -> Events:
             (view.waits, wait_due),
             (view.declines, declines_due),
             (view.openings, door_due),
+            (view.listings, listing_due),
             (view.silences, silence_due),
         )
     ):
@@ -338,6 +361,10 @@ def wait_due(view: View, id: str, over: set[str], events: Events) -> None:
 def declines_due(view: View, id: str, over: set[str], events: Events) -> None:
     if id not in over:
         events.append(m.DeclinesLapsed(id, view.contacts[id].need[0], "time"))
+
+
+def listing_due(view: View, id: str, over: set[str], events: Events) -> None:
+    events.append(m.CustomerUnlisted(id, "time"))
 
 
 def silence_due(view: View, id: str, over: set[str], events: Events) -> None:
@@ -433,6 +460,9 @@ DECIDE: dict[type[m.Command], Callable[[View, Any, str], Events]] = {
     m.EndContact: end_contact,
     m.CompleteWrapUp: complete_wrap_up,
     m.TransferContact: transfer_contact,
+    m.BlockCustomer: block_customer,
+    m.AllowCustomer: allow_customer,
+    m.UnlistCustomer: unlist_customer,
     m.SignInAgent: sign_in_agent,
     m.SetAgentReady: set_agent_ready,
     m.SetAgentNotReady: set_agent_not_ready,

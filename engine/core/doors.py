@@ -10,7 +10,7 @@ from heapq import merge
 from . import messages as m
 from .matching import lines_at
 from .rules import Plan
-from .tables import Contact, View
+from .tables import Contact, Listed, View
 from .words import TIERS, Channel, Tier
 
 TOLD_BOUND = 64  # contacts that one tick ends at most: those told that their queue closes, those of lost sources
@@ -38,9 +38,44 @@ def barred(view: View, plan: Plan, queue_id: str, channel: str) -> str:
     return "full" if most and view.crowd >= most else ""
 
 
-def turned_away(view: View, plan: Plan, c: m.RouteContact, source: str) -> m.Event | None:
-    """What the contact is told that wants to come in here, or None where it may."""
+def listed(view: View, customer: str) -> Listed | None:
+    """The list that the customer is on now, if any."""
+    found = view.listed.get(customer)
+    return None if found is None or (found.until and found.until <= view.at) else found
+
+
+def welcome_at(view: View, customer: str) -> int:
+    """When a customer may come again who has been let in as often as the rules allow; 0: now."""
+    repeats = view.rules.rules.doors.repeats
+    if repeats is None or not customer:
+        return 0
+    window_ms = repeats.window * 1000
+    times = view.visits.within(customer, view.at - window_ms)
+    return times[-repeats.most] + window_ms if len(times) >= repeats.most else 0
+
+
+def turned_away(view: View, plan: Plan, c: m.RouteContact, source: str, on: Listed | None) -> m.Event | None:
+    """What the contact is told that wants to come in here, or None where it may. on: the list its customer is on."""
+    doors = view.rules.rules.doors
+    if on is not None and on.blocked:
+        return m.ContactTurnedAway(
+            c.contact_id, c.channel, c.queue_id, source, "blocked", doors.blocked, customer=c.customer, tier=c.tier
+        )
     reason = barred(view, plan, c.queue_id, c.channel)
+    if reason != "closed" and on is None:
+        again_at = welcome_at(view, c.customer)
+        if again_at:
+            return m.ContactTurnedAway(
+                c.contact_id,
+                c.channel,
+                c.queue_id,
+                source,
+                "too-often",
+                doors.too_often,
+                customer=c.customer,
+                tier=c.tier,
+                welcome_at=again_at,
+            )
     if not reason:
         return None
     edges = plan.hours.get(c.channel)

@@ -10,7 +10,7 @@ from . import messages as m
 from .doors import is_open, next_edge
 from .matching import enter_line, join_bench, leave_bench, leave_line, line_for, need_of, shut, stand, unshut
 from .rules import INDEX, compile_rules
-from .tables import Agent, Contact, Door, Load, ProfileKey, Source, Tables
+from .tables import Agent, Contact, Door, Listed, Load, ProfileKey, Source, Tables, Visits
 
 NOTHING: dict[str, str] = {}  # shared by all contacts without attributes; rows are never changed in place
 
@@ -32,7 +32,12 @@ def contact_queued(tables: Tables, event: m.ContactQueued) -> None:
         "waiting",
         at,
         attributes=event.attributes or NOTHING,
+        customer_class="vip" if event.vip else event.customer_class,  # older logs know no class
+        allowed=event.allowed,
     )
+    repeats = tables.rules.rules.doors.repeats
+    if repeats is not None and event.customer:
+        tables.visits.note(event.customer, at, repeats)
     tables.contacts[id] = contact
     enter_line(tables, contact)
     count(tables, event.queue_id, 1)
@@ -203,6 +208,20 @@ def agent_signed_out(tables: Tables, event: m.AgentSignedOut) -> None:
     leave_bench(tables, agent.bench)
 
 
+def customer_blocked(tables: Tables, event: m.CustomerBlocked) -> None:
+    put_on_list(tables, Listed(event.customer, True, event.until))
+
+
+def customer_allowed(tables: Tables, event: m.CustomerAllowed) -> None:
+    put_on_list(tables, Listed(event.customer, False, event.until))
+
+
+def customer_unlisted(tables: Tables, event: m.CustomerUnlisted) -> None:
+    former = tables.listed.pop(event.customer)
+    if former.until:
+        tables.listings.drop(former.until, former.customer)
+
+
 def queue_opened(tables: Tables, event: m.QueueOpened) -> None:
     """Without a next edge to wait for nothing need be kept of it: it is open for good."""
     door = tables.doors[door_id(event.queue_id, event.channel)]
@@ -241,6 +260,8 @@ def rules_published(tables: Tables, event: m.RulesPublished) -> None:
             bench.rooms.clear()
         for agent in list(tables.agents.values()):
             stand(tables, agent)
+    if event.rules.doors.repeats != former.rules.doors.repeats:
+        tables.visits = Visits()  # another limit counts from now on
     if tables.doors or event.rules.hours:
         look_at_doors(tables)
 
@@ -348,6 +369,15 @@ def look_at_doors(tables: Tables) -> None:
             hang(tables, door, next_edge(edges, at) if is_open(edges, at) == door.open else at)
 
 
+def put_on_list(tables: Tables, row: Listed) -> None:
+    former = tables.listed.get(row.customer)
+    if former is not None and former.until:
+        tables.listings.drop(former.until, row.customer)
+    tables.listed[row.customer] = row
+    if row.until:
+        tables.listings.put(row.until, row.customer)
+
+
 def await_source(tables: Tables, source: Source) -> None:
     former = tables.sources.get(source.id)
     if former is not None:
@@ -373,6 +403,9 @@ EVOLVE: dict[type[m.Event], Callable[[Tables, Any], None]] = {
     m.ContactEnded: contact_ended,
     m.WrapUpStarted: wrap_up_started,
     m.WrapUpEnded: wrap_up_ended,
+    m.CustomerBlocked: customer_blocked,
+    m.CustomerAllowed: customer_allowed,
+    m.CustomerUnlisted: customer_unlisted,
     m.AgentSignedIn: agent_signed_in,
     m.AgentProfileChanged: agent_profile_changed,
     m.AgentBecameReady: agent_became_ready,

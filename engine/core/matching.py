@@ -145,7 +145,10 @@ def leave_line(tables: Tables, contact: Contact) -> None:
     line.remove((contact.due_at, contact.seq, contact.id))
     if line.first is not former:
         behead(tables, line, former)
-        tables.released.append((line.index, line.who, former[0], line.first[0]))
+    first = line.first
+    hidden = first is not NEVER and first[2] in tables.passed_over  # who declined the first may wait for one behind it
+    if hidden or first is not former:
+        tables.released.append((line.index, line.who, contact.due_at, NEVER[0] if hidden else first[0]))
     if not line.size:
         tables.idle_lines[contact.need] = None
         if len(tables.idle_lines) > KEPT:

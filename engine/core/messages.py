@@ -10,9 +10,10 @@ from typing import Annotated, Any, Literal, get_args
 from msgspec import Meta, Struct
 
 from .rules import OnClose, Rules
-from .words import Channel, Id, Key, Skills, Text, Tier
+from .words import Channel, CustomerClass, Id, Key, Skills, Text, Tier
 
 By = Literal["customer", "agent", "adapter"]
+Lasting = Annotated[int, Meta(ge=1_000, le=3_660 * 86_400_000)]
 Attributes = Annotated[dict[Annotated[str, Meta(min_length=1, max_length=64)], Text], Meta(max_length=64)]
 
 
@@ -34,7 +35,8 @@ class Event(Struct, frozen=True, gc=False, tag_field="type", tag=kebab, omit_def
 
 
 class RouteContact(Command, frozen=True):
-    """A contact arrives and wants an agent of a queue. `customer` is a key, never a number or a name."""
+    """A contact arrives and wants an agent of a queue. `customer` is a key, never a number or a name; vip means
+    customer_class vip."""
 
     contact_id: Id
     channel: Channel
@@ -44,6 +46,7 @@ class RouteContact(Command, frozen=True):
     tier: Tier = "now"
     vip: bool = False
     attributes: Attributes = {}
+    customer_class: CustomerClass = "unknown"
 
 
 class UpdateContact(Command, frozen=True):
@@ -92,6 +95,32 @@ class TransferContact(Command, frozen=True):
     agent_id: Id
     queue_id: Id
     skills: Skills | None = None
+
+
+# ---- commands: customers
+
+
+class BlockCustomer(Command, frozen=True):
+    """No contact of this customer is let in, for for_ms or until the customer is unlisted. Off the allow-list."""
+
+    customer: Id
+    for_ms: Lasting | None = None
+    reason: Key = ""
+
+
+class AllowCustomer(Command, frozen=True):
+    """This customer is let in however often, and is due earlier by the allow-list's head start, for for_ms or until
+    unlisted. Off the block-list."""
+
+    customer: Id
+    for_ms: Lasting | None = None
+    reason: Key = ""
+
+
+class UnlistCustomer(Command, frozen=True):
+    """Takes the customer off the list they are on."""
+
+    customer: Id
 
 
 # ---- commands: agents
@@ -157,6 +186,9 @@ AnyCommand = (
     | EndContact
     | CompleteWrapUp
     | TransferContact
+    | BlockCustomer
+    | AllowCustomer
+    | UnlistCustomer
     | SignInAgent
     | SetAgentReady
     | SetAgentNotReady
@@ -170,8 +202,8 @@ AnyCommand = (
 
 
 class ContactQueued(Event, frozen=True):
-    """It waits. due_at = queued_at + target_ms - head_start_ms orders the line; `reason` says why (codes: the tier,
-    vip)."""
+    """It waits. due_at = queued_at + target_ms - head_start_ms orders the line; `reason` says why (codes: the tier, the
+    customer's class, allow-listed). allowed: whether the customer is on the allow-list."""
 
     contact_id: str
     channel: Channel
@@ -187,12 +219,15 @@ class ContactQueued(Event, frozen=True):
     skills: dict[str, int] = {}
     head_start_ms: int = 0
     attributes: dict[str, str] = {}
+    customer_class: CustomerClass = "unknown"
+    allowed: bool = False
 
 
 class ContactTurnedAway(Event, frozen=True):
     """The doors did not let it in, or let it go when they closed; final, and its id counts as used.
 
-    reason: closed, closing (it waited when the queue closed, and the rules say to tell it), full. action: what the
+    reason: closed, closing (it waited when the queue closed, and the rules say to tell it), full, blocked, too-often
+    (the customer was let in as often as the rules allow; again at welcome_at). action: what the
     customer is given instead: message, form or self-service. opens_at: when the queue opens; 0: it is open, or nobody
     knows. alternatives: `queue/channel`, those of the rules that are open now and have room.
     """
@@ -208,6 +243,7 @@ class ContactTurnedAway(Event, frozen=True):
     customer: str = ""
     waited_ms: int = 0
     tier: Tier = "now"
+    welcome_at: int = 0
 
 
 class ContactKept(Event, frozen=True):
@@ -363,6 +399,32 @@ class WrapUpEnded(Event, frozen=True):
     reason: Literal["done", "limit", "signed-out"]
 
 
+# ---- events: customers
+
+
+class CustomerBlocked(Event, frozen=True):
+    """No contact of this customer is let in until `until`; 0: until unlisted."""
+
+    customer: str
+    until: int = 0
+    reason: str = ""
+
+
+class CustomerAllowed(Event, frozen=True):
+    """This customer is on the allow-list until `until`; 0: until unlisted."""
+
+    customer: str
+    until: int = 0
+    reason: str = ""
+
+
+class CustomerUnlisted(Event, frozen=True):
+    """The customer is on no list any more. reason: lifted, or time."""
+
+    customer: str
+    reason: str
+
+
 # ---- events: agents
 
 
@@ -490,6 +552,9 @@ AnyEvent = (
     | ContactEnded
     | WrapUpStarted
     | WrapUpEnded
+    | CustomerBlocked
+    | CustomerAllowed
+    | CustomerUnlisted
     | AgentSignedIn
     | AgentProfileChanged
     | AgentBecameReady

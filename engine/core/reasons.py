@@ -13,6 +13,7 @@ REFUSALS = frozenset(
         "contact-id-used",  # a contact with this id was here and has left
         "no-wrap-up",  # this agent has no wrap-up of this contact
         "not-in-roster",  # the rules name all agents, and not this one
+        "not-listed",  # the customer is on no list
         "not-talking",  # only a contact in talk can be transferred
         "not-waiting",  # only a waiting contact can be updated
         "not-with-agent",  # another agent has it, or none
@@ -32,8 +33,9 @@ REFUSALS = frozenset(
     }
 )
 OFFERS = frozenset({"earliest-due", "longest-idle", "room-released", "after-decline"})
-QUEUED = frozenset({"tier-now", "tier-today", "tier-follow-up", "vip"})
-TURNED_AWAY = frozenset({"closed", "closing", "full"})
+QUEUED = frozenset({"tier-now", "tier-today", "tier-follow-up", "vip", "known", "prospect", "allow-listed"})
+TURNED_AWAY = frozenset({"closed", "closing", "full", "blocked", "too-often"})
+UNLISTED = frozenset({"lifted", "time"})
 ACTIONS = frozenset({"message", "form", "self-service"})
 REVOKES = frozenset(
     {
@@ -49,4 +51,4 @@ REVOKES = frozenset(
 LAPSES = frozenset({"all-declined", "time"})
 NOT_READY = frozenset({"no-answer"})  # besides what agents say themselves
 WRAP_UP_ENDS = frozenset({"done", "limit", "signed-out"})
-REASONS = REFUSALS | OFFERS | QUEUED | TURNED_AWAY | ACTIONS | REVOKES | LAPSES | NOT_READY | WRAP_UP_ENDS
+REASONS = REFUSALS | OFFERS | QUEUED | TURNED_AWAY | UNLISTED | ACTIONS | REVOKES | LAPSES | NOT_READY | WRAP_UP_ENDS

@@ -10,14 +10,14 @@ from .evolve import count, hang
 from .matching import enter_line, join_bench, line_for, settle, stand
 from .ordered import Lineup, Ordered
 from .rules import Rules, compile_rules
-from .tables import Agent, Contact, Door, ProfileKey, Recent, Source, Tables, View
+from .tables import Agent, Contact, Door, Listed, ProfileKey, Recent, Source, Tables, View
 
 Kept = tuple[str, int]  # key, value
 
 
 class Rows(Struct, frozen=True):
-    """One pool. Agents' `bench` is an index into `profiles`; seen and finished: the older generation, a break ("",
-    since), the younger."""
+    """One pool. Agents' `bench` is an index into `profiles`; seen, finished and visits: the older generation, a break
+    ("", since), the younger."""
 
     rules: Rules
     version: int
@@ -29,6 +29,8 @@ class Rows(Struct, frozen=True):
     seen: list[Kept]
     finished: list[Kept]
     doors: list[Door] = []
+    listed: list[Listed] = []
+    visits: list[tuple[str, tuple[int, ...]]] = []
 
 
 def rows_of(view: View) -> Rows:
@@ -48,6 +50,8 @@ def rows_of(view: View) -> Rows:
         kept(view.seen),
         kept(view.finished),
         list(view.doors.values()),
+        list(view.listed.values()),
+        [*view.visits.old.items(), ("", (view.visits.since,)), *view.visits.young.items()],
     )
 
 
@@ -71,6 +75,14 @@ def restored(rows: Rows, position: int, at: int) -> Tables:
         if contact.status in ("waiting", "offered"):
             count(tables, contact.need[0], 1)
     tables.sources = {source.id: source for source in rows.sources}
+    tables.listed = {row.customer: row for row in rows.listed}
+    generation = tables.visits.old
+    for customer, times in rows.visits:
+        if customer:
+            generation[customer] = times
+        else:
+            tables.visits.since = times[0]
+            generation = tables.visits.young
     give_back(tables.seen, rows.seen)
     give_back(tables.finished, rows.finished)
     return tables
@@ -86,7 +98,7 @@ def lay_indexes_aside(tables: Tables) -> None:
     tables.lineups = [Lineup() for _ in tables.lineups]
     tables.heads, tables.passed_over = (Ordered(), Ordered(), Ordered()), {}
     tables.offers = tables.talks = tables.wraps = tables.waits = tables.declines = tables.silences = Unkept()
-    tables.openings = Unkept()
+    tables.openings = tables.listings = Unkept()
 
 
 def make_indexes(tables: Tables) -> None:
@@ -111,7 +123,10 @@ def make_indexes(tables: Tables) -> None:
             tables.declines.put(contact.retry_at, contact.id)
     for source in tables.sources.values():
         tables.silences.put(source.deadline_at, source.id)
-    tables.openings = Agenda()
+    tables.openings, tables.listings = Agenda(), Agenda()
+    for row in tables.listed.values():
+        if row.until:
+            tables.listings.put(row.until, row.customer)
     for id, door in tables.doors.items():
         if door.next_at:
             tables.openings.put(door.next_at, id)

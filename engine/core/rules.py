@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from .words import CHANNELS, TIERS, Channel, Id, Key, Skills, Text
+from .words import CHANNELS, CLASSES, TIERS, Channel, Id, Key, Skills, Text
 
 Seconds = Annotated[int, Meta(ge=0, le=30 * 86_400)]
 Duration = Annotated[int, Meta(ge=1, le=30 * 86_400)]  # a deadline of no seconds would be due at once, for ever
@@ -35,9 +35,13 @@ class Targets(Rule, frozen=True, rename=lambda name: name.replace("_", "-")):
 
 
 class HeadStarts(Rule, frozen=True):
-    """Seconds by which a contact is due earlier than its tier alone would say."""
+    """Seconds by which a contact is due earlier than its tier alone would say: by the customer's class, and on top of
+    that where the customer is on the allow-list."""
 
     vip: Seconds = 90
+    known: Seconds = 0
+    prospect: Seconds = 0
+    allowed: Seconds = 0
 
 
 class Weights(Rule, frozen=True):
@@ -83,12 +87,20 @@ class Hours(Rule, frozen=True):
     edges: tuple[Edge, ...] = ()
 
 
+class Repeats(Rule, frozen=True):
+    """A customer is let in at most so often within so many seconds."""
+
+    most: Annotated[int, Meta(ge=1, le=1000)]
+    window: Duration
+
+
 class Doors(Rule, frozen=True):
     """Who is let in, where a queue does not say so itself.
 
     on_close: what becomes of those who wait when a queue closes: `serve` them all, `keep` their places until it opens
     again, or `tell` them that it has closed. closed, full: what a customer is given who is not let in. waited: what one
-    is given who has waited as long as the rules allow. most_waiting: in the pool, of all queues.
+    is given who has waited as long as the rules allow. most_waiting: in the pool, of all queues. blocked, too_often:
+    what a customer is given who is on the block-list, or was here as often as `repeats` says.
     """
 
     on_close: OnClose = "serve"
@@ -96,6 +108,9 @@ class Doors(Rule, frozen=True):
     full: Instead = "message"
     waited: Literal["end", "message", "form", "self-service"] = "end"
     most_waiting: Most | None = None
+    blocked: Instead = "message"
+    too_often: Instead = "message"
+    repeats: Repeats | None = None
 
 
 class Queue(Rule, frozen=True):
@@ -173,9 +188,7 @@ NEEDS_MORE: tuple[tuple[int, ...], ...] = tuple(
     tuple(i for i in range(len(CHANNELS)) if not room >> i & 1) for room in range(EVERY + 1)
 )
 ROOMS_WITH: dict[str, tuple[int, ...]] = {c: tuple(room for room in range(8) if room & BIT[c]) for c in CHANNELS}
-REASON: dict[tuple[str, bool], tuple[str, ...]] = {
-    (tier, vip): (f"tier-{tier}", "vip") if vip else (f"tier-{tier}",) for tier in TIERS for vip in (False, True)
-}
+Favour = tuple[str, str, bool]  # tier, the customer's class, whether the customer is on the allow-list
 
 
 class Plan(Struct, frozen=True):
@@ -211,14 +224,15 @@ class Profile(Struct, frozen=True):
 
 
 class Compiled(Struct, frozen=True):
-    """The rules as the core reads them."""
+    """The rules as the core reads them. starts: head start in milliseconds, and the codes that say why a contact is due
+    when it is."""
 
     rules: Rules
     queues: dict[str, Plan]
     roster: dict[str, Profile]
     limits: dict[str, int]
     weights: tuple[int, int, int]
-    vip_ms: int
+    starts: dict[Favour, tuple[int, tuple[str, ...]]]
     decline_ms: int
     silence_ms: int
     lost_ms: int
@@ -244,7 +258,7 @@ def compile_rules(rules: Rules) -> Compiled:
             own(queue.wait, times.wait),
             own(queue.talk, times.talk),
             hours,
-            bool(hours or queue.most_waiting or doors.most_waiting),
+            bool(hours or queue.most_waiting or doors.most_waiting or doors.repeats),
             queue.on_close or doors.on_close,
             queue.closed or doors.closed,
             queue.full or doors.full,
@@ -270,12 +284,28 @@ def compile_rules(rules: Rules) -> Compiled:
         roster,
         limits_of(rules.limits),
         (weights.call, weights.chat, weights.sms),
-        rules.head_starts.vip * 1000,
+        {
+            (tier, of, allowed): start_of(rules.head_starts, tier, of, allowed)
+            for tier in TIERS
+            for of in CLASSES
+            for allowed in (False, True)
+        },
         times.decline * 1000,
         times.silence * 1000,
         times.lost * 1000,
         times.grace * 1000,
     )
+
+
+def start_of(starts: HeadStarts, tier: str, of: str, allowed: bool) -> tuple[int, tuple[str, ...]]:
+    seconds = {"vip": starts.vip, "known": starts.known, "prospect": starts.prospect}.get(of, 0)
+    why = [f"tier-{tier}"]
+    if seconds or of == "vip":
+        why.append(of)
+    if allowed and starts.allowed:
+        seconds += starts.allowed
+        why.append("allow-listed")
+    return seconds * 1000, tuple(why)
 
 
 def own(said: int | None, common: int) -> int:

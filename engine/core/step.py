@@ -70,4 +70,5 @@ def next_due(tables: Tables) -> int:
         tables.declines.next(),
         tables.silences.next(),
         tables.openings.next(),
+        tables.listings.next(),
     )

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from .deadlines import Agenda
 from .ordered import Lineup, Ordered
-from .rules import INDEX, Compiled, Rules, compile_rules
+from .rules import INDEX, Compiled, Repeats, Rules, compile_rules
 from .words import Channel
 
 Status = Literal["waiting", "offered", "talking", "wrap-up"]
@@ -42,6 +42,8 @@ class Contact(Struct, frozen=True, gc=False, array_like=True):
     declined_by: tuple[str, ...] = ()
     retry_at: int = 0  # when the declines lapse; 0: none
     attributes: dict[str, str] = {}
+    customer_class: str = "unknown"
+    allowed: bool = False
 
 
 class Agent(Struct, frozen=True, gc=False, array_like=True):
@@ -79,6 +81,14 @@ class Door(Struct, frozen=True, gc=False, array_like=True):
     open: bool
     shut: bool
     next_at: int
+
+
+class Listed(Struct, frozen=True, gc=False, array_like=True):
+    """A customer on the block-list, or on the allow-list. until: 0 for good."""
+
+    customer: str
+    blocked: bool
+    until: int
 
 
 class Line(Ordered):
@@ -135,6 +145,31 @@ class Recent:
         return self.old.get(key) if value is None else value
 
 
+class Visits:
+    """When each customer was last let in: as many times as the rules ask about. Two generations of a window each, the
+    older of which is dropped whole."""
+
+    __slots__ = ("old", "since", "young")
+
+    def __init__(self) -> None:
+        self.young: dict[str, tuple[int, ...]] = {}
+        self.old: dict[str, tuple[int, ...]] = {}
+        self.since = 0
+
+    def note(self, customer: str, at: int, repeats: Repeats) -> None:
+        window_ms = repeats.window * 1000
+        if at - self.since >= window_ms:
+            self.old = self.young
+            self.young = {}
+            self.since = at
+        self.young[customer] = (*self.within(customer, at - window_ms), at)[-repeats.most :]
+
+    def within(self, customer: str, since: int) -> list[int]:
+        """When the customer was let in after `since`, the earliest first."""
+        times = self.young.get(customer) or self.old.get(customer, ())
+        return [time for time in times if time > since]
+
+
 NO_RULES = compile_rules(Rules("", ()))
 
 
@@ -162,6 +197,8 @@ class Tables:
         "indexed",
         "lines",
         "lineups",
+        "listed",
+        "listings",
         "numbers",
         "offers",
         "openings",
@@ -179,6 +216,7 @@ class Tables:
         "sources",
         "talks",
         "version",
+        "visits",
         "waits",
         "wraps",
     )
@@ -193,6 +231,8 @@ class Tables:
         self.agents: dict[str, Agent] = {}
         self.sources: dict[str, Source] = {}
         self.doors: dict[str, Door] = {}  # by "queue\nchannel"
+        self.listed: dict[str, Listed] = {}  # by customer
+        self.visits = Visits()
         self.seen = Recent()  # "source\nid" of a command that had events -> its position
         self.finished = Recent()  # contact id -> position at which it ended
         self.indexed = True  # False: many turns are being folded, and what is derived waits until somebody asks for it
@@ -228,6 +268,7 @@ class Tables:
         self.declines = Agenda()
         self.silences = Agenda()
         self.openings = Agenda()
+        self.listings = Agenda()
 
 
 View = Tables  # by convention: who takes a View only reads

@@ -6,8 +6,10 @@ from msgspec import Meta
 
 Channel = Literal["call", "chat", "sms"]
 Tier = Literal["now", "today", "follow-up"]
+CustomerClass = Literal["unknown", "prospect", "known", "vip"]
 CHANNELS: tuple[Channel, ...] = ("call", "chat", "sms")
 TIERS: tuple[Tier, ...] = ("now", "today", "follow-up")
+CLASSES: tuple[CustomerClass, ...] = ("unknown", "prospect", "known", "vip")
 
 Id = Annotated[str, Meta(min_length=1, max_length=128)]
 Key = Annotated[str, Meta(max_length=128)]

@@ -130,7 +130,11 @@ def turned_away(event: ContactTurnedAway, rules: Rules | None, language: Languag
     if event.opens_at:
         when = moment(event.opens_at, rules.time_zone if rules else "UTC", language)
         parts.append(say(language, "turned-away.opens", when=when))
-    return say(language, "sentence.join").join([*parts, *next_steps(event, names, bool(event.opens_at), language)])
+    if event.welcome_at:
+        when = moment(event.welcome_at, rules.time_zone if rules else "UTC", language)
+        parts.append(say(language, "turned-away.welcome", when=when))
+    then = bool(event.opens_at or event.welcome_at)
+    return say(language, "sentence.join").join([*parts, *next_steps(event, names, then, language)])
 
 
 def next_steps(event: ContactTurnedAway, names: dict[str, str], then: bool, language: Language) -> list[str]:
@@ -143,7 +147,9 @@ def next_steps(event: ContactTurnedAway, names: dict[str, str], then: bool, lang
             one = say(language, f"channel.one.{channel}")
             ways.append(say(language, "turned-away.way", queue=names.get(queue_id, queue_id), channel=one))
         steps.append(say(language, "turned-away.elsewhere", ways=say(language, "list.join").join(ways)))
-    action = "message-now" if event.action == "message" and not then else event.action
+    action = event.action
+    if action == "message" and not then:
+        action = "message-blocked" if event.reason == "blocked" else "message-now"
     return [*steps, coded(language, "action", action)]
 
 

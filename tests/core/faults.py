@@ -36,6 +36,57 @@ def fault(name: str, seeds: tuple[int, ...] = ANY, **diffs: str) -> Fault:
 
 
 FAULTS = (
+    # ---- customers
+    fault(
+        "a block holds on after its time, until a tick comes",
+        doors="""
+-    return None if found is None or (found.until and found.until <= view.at) else found
++    return found
+""",
+        seeds=(16, 56),
+    ),
+    fault(
+        "who is on the allow-list can come too often",
+        doors="""
+-    if reason != "closed" and on is None:
++    if reason != "closed":
+""",
+        seeds=(16, 76),
+    ),
+    fault(
+        "who was turned away counts as having come",
+        decide="""
+         if away is not None:
++            if view.rules.rules.doors.repeats:
++                view.visits.note(c.customer, view.at, view.rules.rules.doors.repeats)
+             return [away]
+""",
+        seeds=DOORS,
+    ),
+    fault(
+        "a customer may come once more than the rules say",
+        doors="""
+-    return times[-repeats.most] + window_ms if len(times) >= repeats.most else 0
++    return times[-repeats.most] + window_ms if len(times) > repeats.most else 0
+""",
+        seeds=DOORS,
+    ),
+    fault(
+        "a transfer forgets the customer's class",
+        decide="""
+-    head_start_ms, why = view.rules.starts[contact.tier, contact.customer_class, contact.allowed]
++    head_start_ms, why = view.rules.starts[contact.tier, "unknown", contact.allowed]
+""",
+        seeds=DOORS,
+    ),
+    fault(
+        "a snapshot forgets who came how often",
+        restore="""
+-            generation[customer] = times
++            generation[customer] = times[:0]
+""",
+        seeds=DOORS,
+    ),
     # ---- doors
     fault(
         "who is offered already hides who waited for the room behind it",
@@ -44,6 +95,14 @@ FAULTS = (
 +        if by == BY_ROOM and (chosen or contact.declined_by):
 """,
         seeds=(39,),
+    ),
+    fault(
+        "room that was kept for somebody behind one who was declined stays kept",
+        matching="""
+-    hidden = first is not NEVER and first[2] in tables.passed_over  # who declined the first may wait for one behind it
++    hidden = False
+""",
+        seeds=(79,),
     ),
     fault(
         "a closed queue lets in whoever comes before the tick",
@@ -154,7 +213,7 @@ FAULTS = (
 -        if door.shut:
 +        if False:
 """,
-        seeds=(51, 86),
+        seeds=(11, 19),
     ),
     fault(
         "a transfer goes to a closed queue",

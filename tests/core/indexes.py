@@ -152,6 +152,7 @@ def check_agendas(tables: Tables) -> None:
             expected["declines"].append((contact.retry_at, contact.id))
         assert bool(contact.retry_at) == bool(contact.declined_by), contact
     expected["silences"] = [(source.deadline_at, source.id) for source in tables.sources.values()]
+    expected["listings"] = [(row.until, row.customer) for row in tables.listed.values() if row.until]
     expected["openings"] = [(door.next_at, id) for id, door in tables.doors.items() if door.next_at]
     for name, entries in expected.items():
         check_agenda(getattr(tables, name), entries)

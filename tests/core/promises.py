@@ -49,6 +49,8 @@ class Case:
     declined: list[str] = field(default_factory=list)
     retry_at: int = 0
     need: Need = ("", "", ())
+    customer_class: str = "unknown"
+    allowed: bool = False
 
     def __post_init__(self) -> None:
         self.needs(self.queue, self.skills)
@@ -118,6 +120,8 @@ class Witness:
         self.weights: dict[str, int] = {}
         self.doors: dict[Door, Shown] = {}
         self.crowds: Counter[str] = Counter()
+        self.on_lists: dict[str, tuple[bool, int]] = {}  # customers on a list: blocked, until
+        self.visits: dict[str, list[int]] = {}  # when each customer was let in
         self.people: dict[str, Person] = {}
         self.open: dict[str, Case] = {}
         self.waiting: dict[str, Case] = {}
@@ -214,9 +218,47 @@ class Witness:
             found.must.add("unknown-queue")
         elif c.channel not in queue.channels:
             found.must.add("channel-not-served")
-        elif self.barred(c.queue_id, c.channel):
+        elif self.unwelcome(c):
             found.kinds = [m.ContactTurnedAway]
         return found
+
+    def unwelcome(self, c: m.RouteContact) -> str:
+        """Why the contact is not let in, "" where it is."""
+        on = self.on_list(c.customer)
+        if on == "blocked":
+            return on
+        bar = self.barred(c.queue_id, c.channel)
+        return "too-often" if bar != "closed" and not on and self.welcome_at(c.customer) else bar
+
+    def on_list(self, customer: str) -> str:
+        blocked, until = self.on_lists.get(customer, (False, 1))
+        return "" if until and until <= self.at else "blocked" if blocked else "allowed"
+
+    def welcome_at(self, customer: str) -> int:
+        assert self.rules is not None
+        repeats = self.rules.doors.repeats
+        if repeats is None or not customer:
+            return 0
+        recent = [at for at in self.visits.get(customer, []) if at > self.at - repeats.window * 1000]
+        return recent[-repeats.most] + repeats.window * 1000 if len(recent) >= repeats.most else 0
+
+    def favour(self, tier: str, of: str, allowed: bool) -> tuple[int, tuple[str, ...]]:
+        """Head start in milliseconds, and the codes that say why it is due when it is."""
+        assert self.rules is not None
+        starts = self.rules.head_starts
+        by_class = {"vip": starts.vip, "known": starts.known, "prospect": starts.prospect, "unknown": 0}[of]
+        by_list = starts.allowed if allowed else 0
+        told = [of] * (of == "vip" or by_class > 0) + ["allow-listed"] * (by_list > 0)
+        return (by_class + by_list) * 1000, (f"tier-{tier}", *told)
+
+    def block(self, c: m.BlockCustomer) -> Foreseen:
+        return Foreseen(kinds=[m.CustomerBlocked])
+
+    def allow(self, c: m.AllowCustomer) -> Foreseen:
+        return Foreseen(kinds=[m.CustomerAllowed])
+
+    def unlist(self, c: m.UnlistCustomer) -> Foreseen:
+        return Foreseen(kinds=[m.CustomerUnlisted]) if c.customer in self.on_lists else Foreseen({"not-listed"})
 
     def update(self, c: m.UpdateContact) -> Foreseen:
         case = self.open.get(c.contact_id)
@@ -376,7 +418,15 @@ class Witness:
         if decided and type(decided[0]) is m.CommandFailed:
             self.fold(events)
             return
-        one_each = (m.OfferExpired, m.ContactTimedOut, m.ContactKept, m.SourceFellSilent, m.QueueOpened, m.QueueClosed)
+        one_each = (
+            m.OfferExpired,
+            m.ContactTimedOut,
+            m.ContactKept,
+            m.SourceFellSilent,
+            m.QueueOpened,
+            m.QueueClosed,
+            m.CustomerUnlisted,
+        )
         fired = sum(type(event) in one_each for event in decided)
         told = Counter((e.queue_id, e.channel) for e in decided if type(e) is m.ContactTurnedAway)
         fired += len(told.keys() - {(e.queue_id, e.channel) for e in decided if type(e) is m.QueueClosed})
@@ -423,6 +473,9 @@ class Witness:
                 yield case.retry_at, "declines", case.id
         for id, (deadline_at, _) in self.sources.items():
             yield deadline_at, "silence", id
+        for customer, (_, until) in self.on_lists.items():
+            if until:
+                yield until, "listing", customer
         for door, shown in self.doors.items():
             if shown.next_at:
                 yield shown.next_at, "door", "/".join(door)
@@ -440,7 +493,8 @@ class Witness:
         for deadline_at, _ in self.sources.values():
             if deadline_at < next_at:
                 next_at = deadline_at
-        return min([next_at, *(shown.next_at for shown in self.doors.values() if shown.next_at)])
+        ends = [until for _, until in self.on_lists.values() if until]
+        return min([next_at, *ends, *(shown.next_at for shown in self.doors.values() if shown.next_at)])
 
     # ---- doors
 
@@ -594,10 +648,6 @@ class Witness:
         targets = self.queues[queue_id].targets or self.rules.targets
         return getattr(targets, tier.replace("-", "_")) * 1000
 
-    def head_start(self, vip: bool) -> int:
-        assert self.rules is not None
-        return self.rules.head_starts.vip * 1000 if vip else 0
-
     def needed(self, queue_id: str, asked: dict[str, int]) -> dict[str, int]:
         needed = dict(asked)
         for skill, level in self.queues[queue_id].skills.items():
@@ -615,17 +665,22 @@ class Witness:
         assert type(c) is m.RouteContact
         assert e.contact_id not in self.open, "nobody is here twice"
         assert not self.barred(e.queue_id, e.channel), "nobody is let in outside the doors, nor more than may wait"
+        assert not self.unwelcome(c), "nobody is let in who is blocked, or comes too often"
         assert (e.contact_id, e.channel, e.queue_id, e.customer) == (c.contact_id, c.channel, c.queue_id, c.customer)
-        assert (e.source, e.tier, e.vip, e.attributes) == (self.source, c.tier, c.vip, c.attributes)
+        of, allowed = "vip" if c.vip else c.customer_class, self.on_list(c.customer) == "allowed"
+        assert (e.source, e.tier, e.vip, e.attributes) == (self.source, c.tier, of == "vip", c.attributes)
+        assert (e.customer_class, e.allowed) == (of, allowed)
         assert e.skills == self.needed(c.queue_id, c.skills)
-        assert e.target_ms == self.target(e.queue_id, e.tier) and e.head_start_ms == self.head_start(e.vip)
+        assert e.target_ms == self.target(e.queue_id, e.tier)
+        assert (e.head_start_ms, e.reason) == self.favour(e.tier, of, allowed)
         assert e.due_at == self.at + e.target_ms - e.head_start_ms, "head starts count"
         assert e.give_up_at == self.at + self.own(e.queue_id, "wait")
-        assert e.reason == (f"tier-{e.tier}", *["vip"] * e.vip)
+        if c.customer:
+            self.visits.setdefault(c.customer, []).append(self.at)
         self.seen.update(e.reason)
         case = Case(
             e.contact_id, e.source, e.customer, e.queue_id, e.channel, dict(e.skills), e.tier, e.vip, self.position,
-            self.at, self.at, e.due_at, e.give_up_at, dict(e.attributes), self.at,
+            self.at, self.at, e.due_at, e.give_up_at, dict(e.attributes), self.at, customer_class=of, allowed=allowed,
         )  # fmt: skip
         self.open[case.id] = self.waiting[case.id] = case
         self.freed.add(case.id)
@@ -640,7 +695,7 @@ class Witness:
                 c.channel,
                 c.customer,
             )
-            assert e.reason == self.barred(*door) and (e.source, e.waited_ms, e.tier) == (self.source, 0, c.tier)
+            assert e.reason == self.unwelcome(c) and (e.source, e.waited_ms, e.tier) == (self.source, 0, c.tier)
             self.finished[e.contact_id] = self.at
         else:
             assert type(c) is m.Tick and case is not None and case.status == "waiting", "no one admitted is dropped"
@@ -652,9 +707,16 @@ class Witness:
             ahead = [c for c in self.waiting.values() if (c.queue, c.channel) == door and c.id not in self.freed]
             assert all((case.due_at, case.seq) <= (c.due_at, c.seq) for c in ahead), "the earliest due is told first"
             self.gone(case)
-        assert e.action == self.rule(e.queue_id, "full" if e.reason == "full" else "closed")
-        assert e.opens_at == (0 if e.reason == "full" else self.next_edge(door))
-        assert e.alternatives == self.alternatives(*door)
+        if e.reason in ("blocked", "too-often"):
+            assert self.rules is not None and not e.alternatives and not e.opens_at
+            doors = self.rules.doors
+            assert e.action == (doors.blocked if e.reason == "blocked" else doors.too_often)
+            assert e.welcome_at == (0 if e.reason == "blocked" else self.welcome_at(e.customer))
+            assert e.reason == "blocked" or e.welcome_at > self.at
+        else:
+            assert e.action == self.rule(e.queue_id, "full" if e.reason == "full" else "closed")
+            assert e.opens_at == (0 if e.reason == "full" else self.next_edge(door))
+            assert e.alternatives == self.alternatives(*door)
         if e.alternatives:
             self.met["who was turned away was told what is open"] += 1
         self.seen.update((e.reason, e.action))
@@ -760,12 +822,12 @@ class Witness:
         assert type(c) is m.TransferContact and case.status == "talking" and case.agent == e.agent_id == c.agent_id
         assert (e.from_queue_id, e.queue_id, e.talked_ms) == (case.queue, c.queue_id, self.at - case.since)
         assert e.skills == self.needed(e.queue_id, case.skills if c.skills is None else c.skills)
-        assert e.target_ms == self.target(e.queue_id, case.tier) and e.head_start_ms == self.head_start(case.vip)
+        assert e.target_ms == self.target(e.queue_id, case.tier)
+        assert (e.head_start_ms, e.reason) == self.favour(case.tier, case.customer_class, case.allowed)
         assert e.due_at == case.first_queued_at + e.target_ms - e.head_start_ms, "it keeps the time it first queued"
         if case.queued_at > case.first_queued_at:
             self.met["a contact was transferred twice"] += 1
         assert e.give_up_at == self.at + self.own(e.queue_id, "wait")
-        assert e.reason == (f"tier-{case.tier}", *["vip"] * case.vip)
         self.rid(case)
         case.needs(e.queue_id, dict(e.skills))
         others = [p for p in self.able(case) if p.ready and p.id != e.agent_id]
@@ -885,6 +947,30 @@ class Witness:
         person = self.people.pop(e.agent_id)
         assert not person.held and not person.offered, "nobody leaves with a contact"
 
+    # ---- events: customers
+
+    def customer_blocked(self, e: m.CustomerBlocked) -> None:
+        c = self.command
+        assert type(c) is m.BlockCustomer and e.customer == c.customer
+        self.lists(e, c.for_ms)
+
+    def customer_allowed(self, e: m.CustomerAllowed) -> None:
+        c = self.command
+        assert type(c) is m.AllowCustomer and e.customer == c.customer
+        self.lists(e, c.for_ms)
+
+    def lists(self, e: Any, for_ms: int | None) -> None:
+        assert e.until == (self.at + for_ms if for_ms else 0)
+        self.on_lists[e.customer] = (type(e) is m.CustomerBlocked, e.until)
+
+    def customer_unlisted(self, e: m.CustomerUnlisted) -> None:
+        _, until = self.on_lists.pop(e.customer)
+        self.seen[e.reason] += 1
+        if type(self.command) is m.Tick:
+            assert e.reason == "time" and 0 < until <= self.at, "nobody is unlisted before the time"
+        else:
+            assert e.reason == "lifted" and type(self.command) is m.UnlistCustomer
+
     # ---- events: doors
 
     def queue_opened(self, e: m.QueueOpened) -> None:
@@ -942,6 +1028,8 @@ class Witness:
     def rules_published(self, e: m.RulesPublished) -> None:
         assert type(self.command) is m.PublishRules and e.rules == self.command.rules
         assert e.version == self.version + 1 and e.hash == hash_of(e.rules)
+        if self.rules is not None and self.rules.doors.repeats != e.rules.doors.repeats:
+            self.visits.clear()
         self.rules, self.hash, self.version = e.rules, e.hash, e.version
         self.queues = {queue.id: queue for queue in e.rules.queues}
         self.weights = {name: getattr(e.rules.weights, name) for name in CHANNELS}
@@ -1029,6 +1117,8 @@ def profile_of(said: Listed | Person) -> tuple[Any, ...]:
 def subject_of(command: Any) -> str:
     if type(command) is m.PublishRules:
         return command.rules.pool
+    if isinstance(command, m.BlockCustomer | m.AllowCustomer | m.UnlistCustomer):
+        return command.customer
     agents = (m.SignInAgent, m.SetAgentReady, m.SetAgentNotReady, m.SignOutAgent)
     return command.agent_id if isinstance(command, agents) else command.contact_id
 
@@ -1041,6 +1131,9 @@ FORESEE: dict[type[m.Command], Callable[[Witness, Any], Foreseen]] = {
     m.EndContact: Witness.end,
     m.CompleteWrapUp: Witness.complete,
     m.TransferContact: Witness.transfer,
+    m.BlockCustomer: Witness.block,
+    m.AllowCustomer: Witness.allow,
+    m.UnlistCustomer: Witness.unlist,
     m.SignInAgent: Witness.sign_in,
     m.SetAgentReady: Witness.become_ready,
     m.SetAgentNotReady: Witness.become_not_ready,

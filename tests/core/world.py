@@ -20,8 +20,22 @@ from msgspec.structs import replace
 
 from engine.core import messages as m
 from engine.core.restore import rows_of
-from engine.core.rules import Agent, Doors, HeadStarts, Hours, Limits, Queue, Rules, Targets, Team, Times, Weights
+from engine.core.rules import (
+    Agent,
+    Doors,
+    HeadStarts,
+    Hours,
+    Limits,
+    Queue,
+    Repeats,
+    Rules,
+    Targets,
+    Team,
+    Times,
+    Weights,
+)
 from engine.core.step import next_due
+from engine.core.words import CLASSES
 from engine.streams.codec import Envelope, envelope_of, json_encode, read_command, write_command
 from engine.streams.journal import Marker, Reader, write_marker
 from engine.streams.log import Record
@@ -183,7 +197,10 @@ class Day:
         d = self.doors
         on_close: Any = d.choice(("serve", "keep", "keep", "tell", "tell"))
         most = d.choice((None, None, 5, 40))
-        return replace(rules, hours=self.hours(), doors=Doors(on_close, most_waiting=most))
+        repeats = d.choice((None, Repeats(1, 30), Repeats(2, 300), Repeats(3, 3600)))
+        doors = Doors(on_close, most_waiting=most, blocked=d.choice(("message", "form")), repeats=repeats)
+        starts = HeadStarts(rules.head_starts.vip, d.choice((0, 20)), d.choice((0, 5)), d.choice((0, 40)))
+        return replace(rules, hours=self.hours(), doors=doors, head_starts=starts)
 
     def times(self) -> Times:
         r = self.random
@@ -343,6 +360,8 @@ class Day:
             self.mishaps.pop(0)[1]()
         if self.has_doors and self.doors.random() < 0.005:
             self.rush()
+        if self.has_doors and self.doors.random() < 0.3:
+            self.keep_lists()
         self.later(self.soon(self.gap_s), self.arrive)
 
     def route(self, adapter: str = "", queue: str = "", channel: str = "") -> None:
@@ -362,6 +381,7 @@ class Day:
                 r.choices(("now", "today", "follow-up"), (75, 20, 5))[0],
                 r.random() < 0.15,
                 {"lang": r.choice(("de", "en"))} if r.random() < 0.1 else {},
+                self.doors.choice(CLASSES) if self.has_doors else "unknown",
             ),
             adapter or r.choice(self.adapters),
         )
@@ -411,6 +431,15 @@ class Day:
         adapter, queue, channel = r.choice(self.adapters), r.choice(self.queue_ids), r.choice(CHANNELS)
         for _ in range(r.randint(80, 150)):
             self.route(adapter, queue, channel)
+
+    def keep_lists(self) -> None:
+        """Somebody blocks or allows a customer, for a time or for good, or thinks better of it."""
+        d = self.doors
+        customer, for_ms = f"k{d.randrange(300)}", d.choice((None, 1_000, 10_000, 40_000))
+        if self.witness.visits and d.random() < 0.7:
+            customer = d.choice(list(self.witness.visits)[-20:])
+        kind = d.choice((m.BlockCustomer, m.AllowCustomer))
+        self.say(m.UnlistCustomer(customer) if d.random() < 0.3 else kind(customer, for_ms, d.choice(("", "fraud"))))
 
     def rush(self) -> None:
         """Many come just before a queue closes and tells them so."""
@@ -719,6 +748,7 @@ class Day:
         assert all(same_agent(row, witness.people[id]) for id, row in tables.agents.items())
         sources = {source.id: (source.deadline_at, source.silent) for source in tables.sources.values()}
         assert sources == witness.sources
+        assert {row.customer: (row.blocked, row.until) for row in tables.listed.values()} == witness.on_lists
         assert (tables.rules.rules, tables.version, tables.hash) == (witness.rules, witness.version, witness.hash)
         for key, (_, at) in witness.noted.items():
             if witness.at - at < REMEMBERED_MS:
@@ -754,6 +784,7 @@ def same_contact(row: Any, case: Case) -> bool:
         and row.retry_at == case.retry_at
         and row.attributes == case.attributes
         and (row.source, row.customer, row.tier, row.vip) == (case.source, case.customer, case.tier, case.vip)
+        and (row.customer_class, row.allowed) == (case.customer_class, case.allowed)
     )
 
 

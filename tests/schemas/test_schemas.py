@@ -247,7 +247,7 @@ def test_every_reason_in_a_real_turn_is_in_the_glossary():
     for line in (generate.GOLDEN / "journal-json.jsonl").read_text(encoding="utf-8").splitlines():
         said = reader.read(Record(reader.place.offset + 1, None, json.loads(line)["bytes"].encode()))
         turns += [json.loads(msgspec.json.encode(said.events))] if isinstance(said, m.Turn) else []
-    said_by_agents = {"lunch", "meeting", "reading-up"}
+    said_by_agents = {"lunch", "meeting", "reading-up", "abuse"}
     codes = {
         code
         for events in turns

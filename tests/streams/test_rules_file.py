@@ -119,10 +119,17 @@ def test_everything_a_file_can_say_arrives_in_the_rules():
         locale = "zh-CN"
         roster = "rules"
         targets = { now = 30, today = 7200, follow-up = 10000 }
-        head_starts = { vip = 60 }
+        head_starts = { vip = 60, known = 30, prospect = 10, allowed = 5 }
         times = { offer = 20, wrap_up = 0, wait = 20000, talk = 7200, decline = 60, silence = 10, lost = 20 }
         weights = { call = 90, chat = 30, sms = 10 }
-        doors = { on_close = "tell", closed = "form", full = "form", waited = "form", most_waiting = 90 }
+        doors.on_close = "tell"
+        doors.closed = "form"
+        doors.full = "form"
+        doors.waited = "form"
+        doors.blocked = "form"
+        doors.too_often = "form"
+        doors.most_waiting = 90
+        doors.repeats = { most = 3, window = 60 }
         limits = { call = 1, chat = 2, sms = 10 }
         [[queues]]
         id = "订单"

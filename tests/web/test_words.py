@@ -36,6 +36,7 @@ FAMILIES = {
     "queued": reasons.QUEUED,
     "revoke": reasons.REVOKES,
     "turned-away": reasons.TURNED_AWAY,
+    "unlisted": reasons.UNLISTED,
     "action": reasons.ACTIONS,
     "lapse": reasons.LAPSES,
     "not-ready": reasons.NOT_READY,
@@ -333,6 +334,19 @@ def test_whoever_is_turned_away_is_told_what_to_do_next(reason: str, action: str
     for opens_at in (0, AWAY.opens_at):
         event = replace(AWAY, reason=reason, action=action, opens_at=opens_at, alternatives=())
         last = action if action != "message" or opens_at else "message-now"
+        if last == "message-now" and reason == "blocked":
+            last = "message-blocked"
         whole = turned_away(event, CLINIC, language)
         assert whole.endswith(say(language, f"action.{last}")) and "{" not in whole
         assert turned_away(event, None, language)  # a pool that is known no more
+
+
+def test_who_comes_too_often_is_told_from_when_on_they_are_welcome_again():
+    event = ContactTurnedAway("c1", "call", "desk", "pbx", "too-often", "message", welcome_at=1_795_654_800_000)
+    assert turned_away(event, CLINIC, "en") == (
+        "You have reached us as often as we can take for now. You are welcome again on Thursday, 2026-11-26, at 09:00. "
+        "Please try again then."
+    )
+    assert turned_away(event, CLINIC, "zh-CN") == (
+        "您近期的联络次数已达上限。2026-11-26（星期四）09:00 之后欢迎再次联系。请届时再试。"
+    )
