@@ -89,14 +89,6 @@ FAULTS = (
     ),
     # ---- doors
     fault(
-        "who is offered already hides who waited for the room behind it",
-        offers="""
--        if by == BY_ROOM and (chosen or contact.status != "waiting" or contact.declined_by):
-+        if by == BY_ROOM and (chosen or contact.declined_by):
-""",
-        seeds=(39,),
-    ),
-    fault(
         "room that was kept for somebody behind one who was declined stays kept",
         matching="""
 -    hidden = first is not NEVER and first[2] in tables.passed_over  # who declined the first may wait for one behind it
@@ -189,7 +181,7 @@ FAULTS = (
 -                return  # still due: the next tick goes on
 +                break
 """,
-        seeds=(51, 66, 81),
+        seeds=(136,),
     ),
     fault(
         "a contact turned away may come again under its id",
