@@ -13,8 +13,8 @@ from msgspec.structs import replace
 
 from engine.agents.connection import Connection
 from engine.commands_options import kafka_options
-from engine.core.rules import Rules
 from engine.logs import set_up_logs
+from engine.streams.hours import SaidRules
 from engine.streams.mistakes import render
 from engine.streams.rules_file import read_pools
 from engine.streams.topics import DEVELOPMENT, Shape
@@ -77,7 +77,7 @@ def worker_command(
 
 
 async def _work(
-    connection: Connection, shape: Shape, rules: list[Rules], name: str, group: str, with_projections: bool
+    connection: Connection, shape: Shape, rules: list[SaidRules], name: str, group: str, with_projections: bool
 ) -> int:
     from engine.agents.app import RoutingWorker  # Faust takes a second to import, and is not needed for --help
     from engine.commands_projections import beside
@@ -118,13 +118,13 @@ async def checked(connection: Connection, shape: Shape) -> int:
         return 0
 
 
-def _rules(path: Path) -> list[Rules]:
+def _rules(path: Path) -> list[SaidRules]:
     """Rules with mistakes are said and left out: the pool goes on under those that the log has."""
     readings = read_pools(path)
     mistakes = [mistake for reading in readings for mistake in reading.mistakes]
     if mistakes:
         click.echo(render(mistakes, "en", sys.stderr.isatty()), err=True)
-    rules = [reading.rules for reading in readings if reading.rules is not None]
+    rules = [reading.said for reading in readings if reading.said is not None]
     if not rules:
         click.echo("No pool has rules that hold: nothing can be routed by this worker alone.", err=True)
         sys.exit(1)

@@ -21,6 +21,7 @@ from msgspec import Struct
 from engine.core.messages import PublishRules
 from engine.core.rules import Rules, hash_of
 from engine.streams.codec import Envelope, envelope_of, json_encode, write_command
+from engine.streams.hours import Renewal
 from engine.streams.journal import Place
 from engine.streams.log import Entry, LogProblem
 from engine.streams.ownership import Batch, CannotTake, Lost, Poisoned, SeekAgain
@@ -39,6 +40,7 @@ BATCH_BYTES = 1 * MIB
 REQUEST_BYTES = JOURNAL.largest  # a turn of up to 4 MiB is a batch by itself
 SNAPSHOT_TURNS = 100_000  # a start folds at most about so many turns: two seconds
 BODY_SHOWN = 64 << 10  # bytes of what was no command that are shown with its rejection
+RENEW_S = 60  # between two looks whether the hours of the rules have to be worked out further
 LOOK_S = 1.0  # between two looks at the journal's end
 TICK_S = 0.05
 LOST_S = 2.0  # before one that another has taken is taken again: Kafka may be about to say that it is no longer ours,
@@ -163,6 +165,7 @@ class Owner:
         self.polls: asyncio.Queue[Any] = asyncio.Queue()
         self.flight: asyncio.Queue[tuple[Any, int, Any]] = asyncio.Queue(FLIGHT)
         self.backlog = self.turns = 0
+        self.renewal = Renewal(self.worker.rules)
         self.seek_number = -1
         self.worker.let_go(self.number)
         self.serving = True
@@ -187,8 +190,10 @@ class Owner:
     async def _serve(self) -> None:
         """Returns when the worker stops; Lost and everything else that goes wrong ends it."""
         async with asyncio.TaskGroup() as group:
-            aside = [group.create_task(each) for each in (self._acknowledge(), self._look(), self._tick())]
-            writing = group.create_task(self._publish())
+            aside = [
+                group.create_task(each) for each in (self._acknowledge(), self._look(), self._tick(), self._renew())
+            ]
+            writing = group.create_task(self._publish(self.renewal.due(now_ms())))
             while not self.stopping:
                 await self._round()
                 if self.turns >= self.worker.snapshot_turns and writing.done():
@@ -338,15 +343,24 @@ class Owner:
                     clock.measured(said.timestamp, sent, now_ms())
                     clock.sent(pool, self.taken.ownership.base + said.offset, partition)
 
-    async def _publish(self) -> None:
-        """Rules that differ from those in the log. Two workers with different files: the last to take a partition
-        wins."""
-        for rules in self.worker.rules:
+    async def _renew(self) -> None:
+        """Rules whose hours have to be worked out further."""
+        while True:
+            await asyncio.sleep(RENEW_S)
+            try:
+                await self._publish(self.renewal.due(now_ms()))
+            except KafkaError:
+                self.renewal.forget()
+
+    async def _publish(self, due: Sequence[Rules]) -> None:
+        """Those of these rules that differ from those in the log. Two workers with different files: the last to take a
+        partition wins."""
+        for rules in due:
             if partition_of(rules.pool, self.worker.shape.partitions) != self.number:
                 continue
             tables = self.taken.partition.pools.get(rules.pool)
             if tables is None or tables.hash != hash_of(rules):
-                id = f"publish-{self.taken.ownership.number}"
+                id = f"publish-{self.taken.ownership.number}-{hash_of(rules)[:12]}"
                 await self._command(envelope_of(PublishRules(rules), id, "waitline", rules.pool))
                 log_.info("rules-published", partition=self.number, pool=rules.pool)
 

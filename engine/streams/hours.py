@@ -298,9 +298,10 @@ def leap(low: int, high: int, zone: ZoneInfo) -> int:
 
 
 class Renewal:
-    """The rules of a host's pools, worked out anew whenever a quarter begins."""
+    """The rules of a host's pools, worked out anew whenever a quarter begins; those that come as the log holds them
+    stay as they are."""
 
-    def __init__(self, said: Sequence[SaidRules]) -> None:
+    def __init__(self, said: Sequence[Rules]) -> None:
         self.said = tuple(said)
         self.horizon = (0, 0)
 
@@ -311,7 +312,8 @@ class Renewal:
             return []
         first = self.horizon == (0, 0)
         self.horizon = horizon(at)
-        return [worked_out(each, at) for each in self.said if first or each.hours]
+        said = [each for each in self.said if first or (isinstance(each, SaidRules) and each.hours)]
+        return [worked_out(each, at) if isinstance(each, SaidRules) else each for each in said]
 
     def forget(self) -> None:
         """What was due could not be published: all is due again."""

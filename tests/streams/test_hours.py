@@ -319,3 +319,12 @@ def test_rules_are_worked_out_again_when_a_quarter_begins_and_only_those_with_ho
     assert renewal.due(ms("2026-12-31T23:59")) == []
     assert renewal.due(ms("2027-01-01T00:00")) == [worked_out(with_hours, ms("2027-01-01T00:00"))]
     assert renewal.due(ms("2027-01-01T00:01")) == []
+
+
+def test_rules_that_come_as_the_log_holds_them_are_due_once_as_they_are():
+    rules = rules_at("2026-11-25T00:00")
+    renewal = Renewal([rules])
+    assert renewal.due(ms("2026-11-25T00:00")) == [rules]
+    assert renewal.due(ms("2027-02-01T00:00")) == []
+    renewal.forget()
+    assert renewal.due(ms("2027-02-01T00:00")) == [rules], "what could not be published is due again"
