@@ -189,6 +189,11 @@ class _Around:
         said: dict[str, Any] = {"extra_topic_configs": {"min.insync.replicas": str(self.shape.min_insync)}}
         self.queue_view = app.Table("queue_view", partitions=self.shape.partitions, **said)
         self.agent_view = app.Table("agent_view", partitions=self.shape.partitions, **said)
+        tables: list[Any] = [self.queue_view, self.agent_view]
+        for table in tables:
+            # Faust compares the changelog's partitions with the journal's by what its client has last heard: for
+            # minutes, that a changelog which has just been made has none. We have said how many it gets.
+            table._verified_source_topics_for_partitions.add(self._topic)
 
     # ---- partitions come and go
 
