@@ -35,8 +35,8 @@ test: setup test-deps lint ## all that CI runs: what the tests need, lint, every
 quick: setup lint ## lint and the quick half of the tests: no broker, no browser, nothing thorough
 	@$(BIN)/pytest -m "not broker and not browser and not slow and not thorough"
 
-soak: setup test-deps ## the slow tests: long simulated days, storms
-	@$(BIN)/pytest -m slow
+soak: setup test-deps ## the slow tests: long simulated days, storms (MINUTES= of the long storm, 10)
+	@$(BIN)/pytest -m slow $(if $(MINUTES),--minutes $(MINUTES)) --durations=20
 
 bench: setup ## measure speed (ONLY=name for one)
 	@$(BIN)/python -m benchmarks $(if $(ONLY),--only $(ONLY))

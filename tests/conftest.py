@@ -8,6 +8,7 @@ import pytest
 
 from tests.kafka.brokers import broker, brokers, can_run_kafka, topics  # noqa: F401 (fixtures, for every folder)
 from tests.kafka.houses import house  # noqa: F401 (likewise)
+from tests.kafka.storm import broker_on_small_disk, namespace, storm, storm_log, stormy  # noqa: F401 (likewise)
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 NODE_MODULES = Path(__file__).with_name("kafka") / "node" / "node_modules"
@@ -25,6 +26,7 @@ NEEDS = {
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--rewrite", action="store_true", help="write the transcripts anew; read the difference")
+    parser.addoption("--minutes", type=float, default=10, help="how long the long storm lasts")
 
 
 @pytest.fixture
@@ -45,7 +47,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         fixtures = getattr(item, "fixturenames", ())
         if "shared" in fixtures:
             item.add_marker("needs_shared")
-        if not {"broker", "brokers", "topics"}.isdisjoint(fixtures):
+        if not {"broker", "brokers", "broker_on_small_disk", "stormy", "topics"}.isdisjoint(fixtures):
             item.add_marker("broker")
 
 

@@ -49,19 +49,34 @@ class House:
         self.seed = 1
 
     async def worker(self, *options: str) -> WorkerProcess:
-        program = [*WORKER, *options]
-        self.processes.append(WorkerProcess(self.folder, self.broker, self.shape, "worker", program))
-        await self.says(self.processes[-1], "partition-taken", self.shape.partitions)
+        worker = self.start("worker", program=[*WORKER, *options])
+        await self.says(worker, "partition-taken", self.shape.partitions)
         await send(self.connection, self.shape, begin(self.pools))
+        return worker
+
+    def start(self, name: str, at: str = "", **said: Any) -> WorkerProcess:
+        """A worker more. at: where it finds the broker."""
+        self.processes.append(WorkerProcess(self.folder, at or self.broker, self.shape, name, **said))
         return self.processes[-1]
+
+    def end(self) -> None:
+        for process in self.processes:
+            process.thaw()
+            process.kill()
 
     async def projections(self, name: str, partitions: int) -> WorkerProcess:
+        publisher = self.start_projections(name)
+        await self.says(publisher, "publishing", partitions)
+        return publisher
+
+    def start_projections(self, name: str) -> WorkerProcess:
         self.processes.append(ProjectionsProcess(self.folder, self.broker, self.shape, name))
-        await self.says(self.processes[-1], "publishing", partitions)
         return self.processes[-1]
 
-    async def says(self, process: WorkerProcess, event: str, count: int = 1, **fields: Any) -> list[dict[str, Any]]:
-        return await asyncio.to_thread(process.wait, event, count, **fields)
+    async def says(
+        self, process: WorkerProcess, event: str, count: int = 1, within_s: float = 30, **fields: Any
+    ) -> list[dict[str, Any]]:
+        return await asyncio.to_thread(process.wait, event, count, within_s, **fields)
 
     async def goes_on(self, count: int, per_s: float) -> None:
         self.seed += 1
@@ -95,6 +110,4 @@ def house(tmp_path: Path, broker: str, topics: Callable[..., Shape]) -> Iterator
 
     yield make
     for house in made:
-        for process in house.processes:
-            process.thaw()
-            process.kill()
+        house.end()

@@ -5,10 +5,13 @@ offered, some decline, some callers hang up, some commands come twice. So most o
 """
 
 import asyncio
+import functools
 import itertools
 import random
+import sys
 import time
 from collections.abc import Iterator
+from typing import Any
 
 from aiokafka import AIOKafkaProducer
 
@@ -92,6 +95,49 @@ async def send(connection: Connection, shape: Shape, commands: Iterator[tuple[st
                 await asyncio.sleep(ahead)
         await asyncio.gather(*sent)
     return count
+
+
+class Load:
+    """Commands at a steady rate for as long as it is open. acknowledged: (partition, offset) -> hash of the command:
+    what the broker has said it holds."""
+
+    def __init__(self, connection: Connection, shape: Shape, names: list[str], per_s: float, seed: int = 2) -> None:
+        self.connection, self.topic, self.per_s = connection, shape.named(COMMANDS), per_s
+        self.commands = go_on(names, sys.maxsize, seed)
+        self.acknowledged: dict[tuple[int, int], int] = {}
+        self._unacknowledged: set[asyncio.Future[Any]] = set()
+
+    async def __aenter__(self) -> "Load":
+        self._producer = AIOKafkaProducer(**self.connection.for_client(), acks="all", enable_idempotence=True)
+        await self._producer.start()
+        self._task = asyncio.create_task(self._send())
+        return self
+
+    async def __aexit__(self, kind: object, *_: object) -> None:
+        self._task.cancel()
+        try:
+            if kind is None:
+                async with asyncio.timeout(60):
+                    while self._unacknowledged:
+                        await asyncio.wait(self._unacknowledged)
+                if not self._task.cancelled() and self._task.done():
+                    self._task.result()
+        finally:
+            await self._producer.stop()
+
+    async def _send(self) -> None:
+        began = time.monotonic()
+        for count, (pool, body) in enumerate(self.commands, 1):
+            sent = await self._producer.send(self.topic, body, key=pool.encode())
+            self._unacknowledged.add(sent)
+            sent.add_done_callback(functools.partial(self._sent, hash(body)))
+            if (ahead := count / self.per_s - (time.monotonic() - began)) > 0.005:
+                await asyncio.sleep(ahead)
+
+    def _sent(self, said: int, sent: "asyncio.Future[Any]") -> None:
+        self._unacknowledged.discard(sent)
+        if not sent.cancelled() and not sent.exception():
+            self.acknowledged[sent.result().partition, sent.result().offset] = said
 
 
 def begin(names: list[str]) -> Iterator[tuple[str, bytes]]:

@@ -7,6 +7,7 @@ replay of its commands, each command is covered once, and nobody is offered to t
 import asyncio
 import sys
 import time
+from collections.abc import Mapping
 
 from msgspec import Struct
 
@@ -34,22 +35,36 @@ class Checked(Struct):
     failed: int = 0
 
 
-async def check(broker: str | Connection, prefix: str, within_s: float = 30) -> Checked:
-    """Waits until the workers have decided what is in the log now, and looks at all of it. AssertionError: what must
-    hold does not."""
+async def check(
+    broker: str | Connection,
+    prefix: str,
+    within_s: float = 30,
+    *,
+    acknowledged: Mapping[tuple[int, int], int] | None = None,
+    but: int | None = None,
+) -> Checked:
+    """Waits until the workers have decided what is in the log now, and looks at all of it. acknowledged: hashes of the
+    commands of which the broker has said that it holds them, by partition and offset; but: a partition that is left
+    out. AssertionError: what must hold does not."""
     connection = Connection(broker) if isinstance(broker, str) else broker
     async with admin_of(connection) as admin:
         partitions = partitions_there(await look(admin, Shape(prefix)), Shape(prefix)) or 0
     assert partitions, "there is no such log"
     checked = Checked()
     for number in range(partitions):
-        async with PartitionLog(connection, Shape(prefix, partitions), number) as log:
-            await _check(log, checked, within_s)
+        if number != but:
+            async with PartitionLog(connection, Shape(prefix, partitions), number) as log:
+                await _check(log, checked, within_s, acknowledged or {})
     return checked
 
 
-async def _check(log: PartitionLog, checked: Checked, within_s: float) -> None:
+async def _check(
+    log: PartitionLog, checked: Checked, within_s: float, acknowledged: Mapping[tuple[int, int], int]
+) -> None:
     commands = [entry async for some in log.commands(0, await log.end(COMMANDS), 0) for entry in some]
+    held = {(log.number, entry.position): hash(entry.body) for entry in commands}
+    lost = [place for place, said in acknowledged.items() if place[0] == log.number and held.get(place) != said]
+    assert not lost, f"{len(lost)} commands that were acknowledged are not there, such as {lost[0]}"
     failed: dict[int, str] = {}
     until = time.monotonic() + within_s
     while True:

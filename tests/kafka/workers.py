@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ id = "sales"
 
 class WorkerProcess:
     """A worker of a log. program: what Python runs in place of the command line, for workers that are made to fail;
-    config: rules that it publishes."""
+    config: rules that it publishes; within: the program by which Python is started."""
 
     def __init__(
         self,
@@ -32,6 +33,7 @@ class WorkerProcess:
         name: str,
         program: list[str] | None = None,
         config: Path | None = None,
+        within: Sequence[str] = (),
     ) -> None:
         self.name = name
         self.errors = folder / f"{name}.log"
@@ -41,7 +43,7 @@ class WorkerProcess:
         arguments = ["--broker", broker, "--prefix", shape.prefix, "--development", "--config", str(rules)]
         with self.errors.open("ab") as errors:
             self.process = subprocess.Popen(
-                [sys.executable, *(program or WORKER), *arguments, "--name", name],
+                [*within, sys.executable, *(program or WORKER), *arguments, "--name", name],
                 stdout=errors,
                 stderr=errors,
                 env=os.environ | {"PYTHONPATH": os.getcwd()},
@@ -68,6 +70,14 @@ class WorkerProcess:
     def kill(self) -> None:
         self.process.kill()
         self.process.wait()
+
+    def struck(self, within_s: float = 60) -> None:
+        """Waits until it has been ended or stopped by what was planted in it."""
+        until = time.monotonic() + within_s
+        any_of = os.WSTOPPED | os.WEXITED | os.WNOHANG | os.WNOWAIT
+        while os.waitid(os.P_PID, self.process.pid, any_of) is None:
+            assert time.monotonic() < until, f"nothing has happened to {self.name}:\n{self.errors.read_text()}"
+            time.sleep(0.05)
 
     def freeze(self) -> None:
         self.process.send_signal(signal.SIGSTOP)

@@ -1,0 +1,115 @@
+"""A worker to which something happens at a chosen point of its work. It runs in place of `waitline worker`, whose code
+knows nothing of it: functions of the product are wrapped here, in a process of their own.
+
+    python -m tests.kafka.altered '{"at": "after an append", "passes": 20, "signal": "STOP"}' --broker …
+"""
+
+import functools
+import itertools
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Literal
+
+import msgspec
+from msgspec import Struct
+
+Point = Literal[
+    "before its marker",
+    "between marker and fold",
+    "before an append",
+    "between two appends",
+    "after an append",
+    "within a snapshot",
+    "before a snapshot's manifest",
+]
+POINTS: tuple[Point, ...] = Point.__args__  # type: ignore[attr-defined]
+
+
+class Altered(Struct, frozen=True, omit_defaults=True):
+    """session_s: how long it may say nothing before it has lost its partitions; snapshot_turns: how often it writes a
+    snapshot; at, passes, signal: what it sends itself when it comes to the point for the so many and first time;
+    poison: its engine cannot end the contact `poison`."""
+
+    session_s: int = 3
+    snapshot_turns: int = 100_000
+    at: Point | None = None
+    passes: int = 0
+    signal: Literal["KILL", "STOP"] = "KILL"
+    poison: bool = False
+
+    @property
+    def program(self) -> list[str]:
+        """What Python runs."""
+        return ["-m", "tests.kafka.altered", msgspec.json.encode(self).decode()]
+
+
+def alter(altered: Altered) -> None:
+    from engine.agents import app, taking
+    from engine.agents.routing import Owner
+    from engine.core import decide
+    from engine.core.messages import EndContact
+    from engine.streams.ownership import Ownership
+
+    app.SESSION_S = altered.session_s
+    app.RoutingWorker = functools.partial(  # type: ignore[misc, assignment]
+        app.RoutingWorker, snapshot_turns=altered.snapshot_turns
+    )
+    if altered.poison:
+        sound = decide.DECIDE[EndContact]
+
+        def faulty(view: Any, command: EndContact, source: Any) -> Any:
+            assert command.contact_id != "poison", "a planted fault"
+            return sound(view, command, source)
+
+        decide.DECIDE[EndContact] = faulty
+
+    def strike() -> None:
+        os.kill(os.getpid(), signal.Signals[f"SIG{altered.signal}"])
+
+    def at(owner: Any, name: str, when: Callable[..., bool] = lambda *_: True) -> None:
+        """Strikes as the function is called, if it is called so."""
+        sound, passes = getattr(owner, name), itertools.count()
+
+        @functools.wraps(sound)
+        def struck(*arguments: Any, **named: Any) -> Any:
+            if when(*arguments) and next(passes) == altered.passes:
+                strike()
+            return sound(*arguments, **named)
+
+        setattr(owner, name, struck)
+
+    def in_snapshot(parts: Iterable[bytes]) -> Iterator[bytes]:
+        for number, part in enumerate(parts):
+            if number == 1 and altered.at == "within a snapshot":
+                strike()
+            yield part
+        if altered.at == "before a snapshot's manifest":
+            strike()
+
+    match altered.at:
+        case "before its marker":
+            at(Ownership, "marker")
+        case "between marker and fold":
+            at(Ownership, "marked")
+        case "before an append":
+            at(Owner, "_append", lambda _, records, last: bool(records))
+        case "between two appends":
+            at(Ownership, "decide", lambda ownership, batch: bool(ownership.flight))
+        case "after an append":
+            at(Ownership, "appended")
+        case "within a snapshot" | "before a snapshot's manifest":
+            write = taking.write_snapshot
+
+            async def torn(producer: Any, shape: Any, number: int, kind: str, generation: str, parts: Any) -> int:
+                return await write(producer, shape, number, kind, generation, in_snapshot(parts))
+
+            taking.write_snapshot = torn
+
+
+if __name__ == "__main__":
+    alter(msgspec.json.decode(sys.argv.pop(1), type=Altered))
+    from engine.commands_worker import worker_command
+
+    worker_command()
