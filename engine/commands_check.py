@@ -8,6 +8,7 @@ import click
 import msgspec
 
 from engine.streams.mistakes import Lang, catalog, printable, render
+from engine.streams.rules_bound import as_documents, explained
 from engine.streams.rules_file import Reading, read_pools
 
 
@@ -27,6 +28,10 @@ def check_command(path: Path, as_json: bool, lang: Lang) -> None:
         desk.toml:14  queues[1].offfer: no such key. Did you mean `offer`?
 
     A warning points at what is allowed but hardly meant; rules with nothing but warnings hold.
+
+    Of rules that hold it says how far anybody can be overtaken: for each tier, how much later somebody may first come
+    and still be served before, by an agent who could have had both. This is proved from targets, head starts and the
+    grace; `--json` has it for every queue and channel.
 
     Exit status: 0 clean or warnings only, 1 mistakes, 2 wrong use of the command.
     """
@@ -55,6 +60,7 @@ def pool_for_json(reading: Reading, lang: Lang) -> dict[str, object]:
         "queues": len(rules.queues) if rules else None,
         "teams": len(rules.teams) if rules else None,
         "agents": len(rules.agents) if rules else None,
+        "bounds": as_documents(rules) if rules else None,
         "mistakes": [mistake.in_words(lang) for mistake in reading.mistakes],
     }
 
@@ -69,6 +75,8 @@ def lines(readings: list[Reading], lang: Lang, is_terminal: bool) -> list[str]:
             counts = {"queues": reading.rules.queues, "teams": reading.rules.teams, "agents": reading.rules.agents}
             numbers = {name: len(each) for name, each in counts.items()}
             said.append(marks["clean"].format(file=printable(reading.file), pool=printable(reading.pool), **numbers))
+        if reading.rules:
+            said += explained(reading.rules, lang)
     if mistakes:
         errors = sum(mistake.severity == "error" for mistake in mistakes)
         said.append(render(mistakes, lang, is_terminal))

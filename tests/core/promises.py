@@ -12,6 +12,7 @@ from typing import Any
 
 from engine.core import messages as m
 from engine.core.rules import Queue, Rules, hash_of
+from engine.streams.rules_bound import bounds
 
 Need = tuple[str, str, tuple[tuple[str, int], ...]]
 Door = tuple[str, str]  # queue, channel
@@ -48,6 +49,7 @@ class Case:
     deadline_at: int = 0
     declined: list[str] = field(default_factory=list)
     retry_at: int = 0
+    under: int = 0  # the version of the rules by which it is due
     need: Need = ("", "", ())
     customer_class: str = "unknown"
     allowed: bool = False
@@ -135,6 +137,10 @@ class Witness:
         self.freed: set[str] = set()  # contacts that began to wait, or changed while waiting, in this turn
         self.expired: set[str] = set()
         self.seen: Counter[str] = Counter()  # types of events and codes of reasons
+        self.bounds: dict[
+            tuple[str, str, str, tuple[str, ...]], int
+        ] = {}  # as the rules in force promise, in milliseconds
+        self.overtaken: list[tuple[int, int]] = []  # by how much, of how much at most: the greatest of each version
         self.met: Counter[str] = Counter()  # hard cases, as sentences: a day without them proves less
 
     # ---- one turn
@@ -623,6 +629,32 @@ class Witness:
                 return
         raise AssertionError(f"{e.contact_id} is offered to {e.agent_id}, who cannot have it")
 
+    def check_overtaking(self, case: Case, person: Person) -> None:
+        """Nobody whom this agent could have had is overtaken by more than was known of the rules beforehand."""
+        assert self.rules is not None
+        if any(self.open[id].under != self.version for id in (case.id, *person.held)):
+            return  # it came, or they talk, by other rules
+        if self.rules.roster == "rules":
+            listed = self.listed(person.id)
+            if listed is None or profile_of(listed) != profile_of(person):
+                return
+        for other in self.waiting.values():
+            by_ms = case.first_queued_at - other.first_queued_at
+            if by_ms <= 0 or other.under != self.version or other is case:
+                continue
+            if person.serves(other.need) and person.id not in other.declined and not self.shut(other):
+                most_ms = self.bounds[other.queue, other.channel, other.tier, self.standing_of(other)]
+                assert by_ms <= most_ms, f"{case.id} overtakes {other.id} by {by_ms} ms, {most_ms} ms are the bound"
+                if by_ms * self.overtaken[-1][1] >= self.overtaken[-1][0] * most_ms:
+                    self.overtaken[-1] = by_ms, most_ms
+
+    def standing_of(self, case: Case) -> tuple[str, ...]:
+        """What the customer has a head start for."""
+        assert self.rules is not None
+        starts = self.rules.head_starts
+        names = [case.customer_class] if getattr(starts, case.customer_class, 0) else []
+        return (*names, "allowed") if case.allowed and starts.allowed else tuple(names)
+
     def note_choice(self, case: Case, chosen: Person, able: list[Person], standing: list[Person]) -> None:
         if len(able) > 1 and sum(person.idle_since == chosen.idle_since for person in able) > 1:
             self.met["two had been idle equally long"] += 1
@@ -681,6 +713,7 @@ class Witness:
         case = Case(
             e.contact_id, e.source, e.customer, e.queue_id, e.channel, dict(e.skills), e.tier, e.vip, self.position,
             self.at, self.at, e.due_at, e.give_up_at, dict(e.attributes), self.at, customer_class=of, allowed=allowed,
+            under=self.version,
         )  # fmt: skip
         self.open[case.id] = self.waiting[case.id] = case
         self.freed.add(case.id)
@@ -745,6 +778,7 @@ class Witness:
     def offer_issued(self, e: m.OfferIssued) -> None:
         self.check_choice(e)
         case, person = self.waiting.pop(e.contact_id), self.people[e.agent_id]
+        self.check_overtaking(case, person)
         assert e.queue_id == case.queue
         assert e.expires_at == self.at + self.own(case.queue, "offer") > self.at
         assert e.waited_ms == self.at - case.queued_at and e.idle_ms == self.at - person.idle_since
@@ -834,6 +868,7 @@ class Witness:
         assert e.retry_at == (self.at + self.rules.times.decline * 1000 if others else 0), "to others first"
         case.declined, case.retry_at = [e.agent_id] if others else [], e.retry_at
         case.queued_at = case.since = self.at
+        case.under = self.version
         case.due_at, case.give_up_at = e.due_at, e.give_up_at
         case.status, case.agent, case.deadline_at = "waiting", "", 0
         self.waiting[case.id] = case
@@ -1033,6 +1068,11 @@ class Witness:
         self.rules, self.hash, self.version = e.rules, e.hash, e.version
         self.queues = {queue.id: queue for queue in e.rules.queues}
         self.weights = {name: getattr(e.rules.weights, name) for name in CHANNELS}
+        self.bounds = {
+            (each.of.queue_id, each.of.channel, each.of.tier, each.of.standing): each.bound_s * 1000
+            for each in bounds(e.rules)
+        }
+        self.overtaken.append((0, 1))
         with_hours = {(q, c) for q in self.queues for c in self.queues[q].channels if self.edges((q, c)) is not None}
         for door in [*self.doors, *with_hours]:
             shown = self.doors.get(door) or Shown(True, 0)

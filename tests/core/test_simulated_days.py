@@ -75,6 +75,12 @@ def test_all_days_together_meet_every_hard_case():
     assert set(met) == set(HARD_CASES)
 
 
+@pytest.mark.thorough
+def test_the_overtaking_bound_is_no_wide_guess():
+    by_ms, most_ms = max((day(seed).overtaken for seed in SEEDS), key=lambda each: each[0] / each[1])
+    assert 0.9 * most_ms < by_ms <= most_ms
+
+
 @pytest.mark.parametrize("hash_seed", ["0", "4711"])
 def test_a_day_comes_out_the_same_in_another_process_under_another_hash_seed(hash_seed: str):
     seeds = (3, 8)

@@ -60,6 +60,7 @@ class Summary:
     contacts: int = 0
     seen: Counter[str] = field(default_factory=Counter)
     met: Counter[str] = field(default_factory=Counter)
+    overtaken: tuple[int, int] = (0, 1)  # milliseconds by which somebody was, and of how many at most; the closest
 
 
 class Broken(AssertionError):
@@ -304,6 +305,7 @@ class Day:
             self.routed,
             witness.seen,
             witness.met,
+            max(witness.overtaken, key=lambda each: each[0] / each[1]),
         )
 
     def live(self) -> None:

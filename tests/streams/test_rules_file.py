@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from engine.commands_check import check_command
 from engine.core.rules import Agent, Limits, Queue, Rules, Targets, Times, compile_rules
 from engine.streams.mistakes import Mistake, catalog
+from engine.streams.rules_bound import explained
 from engine.streams.rules_file import Reading, parse_rules, read_pools, read_rules, render
 from engine.streams.rules_shape import ARRAYS, SHAPE, as_toml, dotted, element, guessed, seconds_of
 
@@ -557,7 +558,10 @@ def check(*arguments: str | Path) -> tuple[int, str]:
 
 def test_check_says_of_clean_rules_what_they_hold(tmp_path):
     path = written(tmp_path, pool=SMALL) / "pool.toml"
-    assert check(path) == (0, f"{path}: pool desk, queues: 1, teams: 0, agents: 0. Nothing to mend.\n")
+    code, output = check(path)
+    first, *bound = output.splitlines()
+    assert (code, first) == (0, f"{path}: pool desk, queues: 1, teams: 0, agents: 0. Nothing to mend.")
+    assert bound == explained(parse_rules(SMALL, "pool.toml").rules)
 
 
 def test_check_fails_for_mistakes_but_not_for_warnings(tmp_path):
@@ -565,7 +569,9 @@ def test_check_fails_for_mistakes_but_not_for_warnings(tmp_path):
     assert check(folder / "good.toml")[0] == 0
     code, output = check(folder)
     assert code == 1
+    shop = explained(read_rules(folder / "good.toml").rules)
     assert output.splitlines() == [
+        *shop,
         f"{folder}/bad.toml:4   queues[0].x: no such key. "
         "Known here: id, name, channels, skills, service_level, targets, offer, wrap_up, wait, talk, hours, on_close, "
         "closed, full, waited, most_waiting, alternatives.",
@@ -596,6 +602,7 @@ def test_check_as_json_has_everything_a_program_needs(tmp_path):
                 "queues": None,
                 "teams": None,
                 "agents": None,
+                "bounds": None,
                 "mistakes": [
                     {
                         "file": str(path),
