@@ -1,7 +1,6 @@
 """The pools of one partition, host-independent: a command in, a turn record out; a turn record in, the same rows."""
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -14,15 +13,14 @@ from engine.core.restore import Rows, restored, rows_of
 from engine.core.step import fold, next_due, repeated, step
 from engine.core.tables import Tables
 
+from .chunks import Chunks, Counts, sealed, unsealed
 from .codec import BadCommand, Encoding, Envelope, read_command
 from .journal import FORMAT, GENESIS, Place, write_turn
 from .log import Entry
-from .seal import sealed, unsealed
 from .topics import partition_of
 
 QUIET_MOST = 1000  # commands that may say nothing in a row before an empty turn is written,
 QUIET_MS = 600_000  # or this long, so that a restart is short and what the log still needs can be checked
-CHUNK = 2000  # rows of a snapshot's chunk: under the 900 kB that every log and broker takes
 EVENTS_MOST = 1 << 16  # of one turn; more is a fault of the engine,
 RECORD_MOST = 4 << 20  # and so are more bytes: the journal topic must take it
 REJECTED = CommandRef("", "waitline", "", "rejected")  # of the empty turn after a long stretch of what is no command
@@ -159,10 +157,8 @@ class Partition:
         at = self.turn_at
 
         def encoded(projections: bytes) -> tuple[bytes, Iterator[bytes]]:
-            heads = {pool: replace(rows, **{table: [] for table in _ROWS}) for pool, rows in pools.items()}
-            counts = {pool: {table: len(getattr(rows, table)) for table in _ROWS} for pool, rows in pools.items()}
-            manifest = Manifest(place, at, heads, counts, projections, __version__, FORMAT)
-            return sealed(msgspec.msgpack.encode(manifest)), _chunks(pools)
+            manifest = Manifest(place, at, CHUNKS.heads(pools), CHUNKS.counts(pools), projections, __version__, FORMAT)
+            return sealed(msgspec.msgpack.encode(manifest)), CHUNKS.write(pools)
 
         return encoded
 
@@ -173,23 +169,15 @@ class Partition:
         """(the partition, where it stands, the projections' bytes). ValueError: not a snapshot of this engine."""
         try:
             said = _manifest(unsealed(manifest))
-            if (said.engine, said.format) != (__version__, FORMAT):
-                raise ValueError(f"made by engine {said.engine}")
-            gathered: dict[str, dict[str, list[Any]]] = {pool: {table: [] for table in _ROWS} for pool in said.pools}
-            for chunk in chunks:
-                part = _part(unsealed(chunk))
-                gathered[part.pool][part.table].extend(_ROWS[part.table].decode(part.rows))
-        except (msgspec.MsgspecError, KeyError) as error:
+        except msgspec.MsgspecError as error:
             raise ValueError(f"cannot be read: {error}") from None
-        if said.counts != {
-            pool: {table: len(rows) for table, rows in found.items()} for pool, found in gathered.items()
-        }:
-            raise ValueError("is not whole")
+        if (said.engine, said.format) != (__version__, FORMAT):
+            raise ValueError(f"made by engine {said.engine}")
         place, partition = said.place, cls(encoding)
         partition.owner, partition.chain, partition.position = place.owner, place.chain, place.position
         partition.at = partition.turn_at = said.at
-        for pool, head in said.pools.items():
-            partition.pools[pool] = restored(replace(head, **gathered[pool]), place.position, said.at)
+        for pool, rows in CHUNKS.read(said.pools, said.counts, chunks).items():
+            partition.pools[pool] = restored(rows, place.position, said.at)
         return partition, place, said.projections
 
 
@@ -199,32 +187,14 @@ class Manifest(Struct, frozen=True):
     place: Place
     at: int
     pools: dict[str, Rows]
-    counts: dict[str, dict[str, int]]
+    counts: Counts
     projections: bytes
     engine: str
     format: int
 
 
-class _Part(Struct, frozen=True, array_like=True):
-    pool: str
-    table: str
-    rows: bytes
-
-
 _manifest = msgspec.msgpack.Decoder(Manifest).decode
-_part = msgspec.msgpack.Decoder(_Part).decode
-_ROWS: dict[str, Any] = {
-    name: msgspec.msgpack.Decoder(Rows.__annotations__[name]) for name in ("contacts", "agents", "seen", "finished")
-}
-
-
-def _chunks(pools: dict[str, Rows]) -> Iterator[bytes]:
-    for pool, rows in pools.items():
-        for table in _ROWS:
-            found = getattr(rows, table)
-            for start in range(0, len(found), CHUNK):
-                part = _Part(pool, table, msgspec.msgpack.encode(found[start : start + CHUNK]))
-                yield sealed(msgspec.msgpack.encode(part))
+CHUNKS = Chunks(Rows, ("contacts", "agents", "seen", "finished"), 2000)
 
 
 def ref_of(envelope: Envelope) -> CommandRef:

@@ -16,11 +16,11 @@ from engine import __version__
 from engine.core.messages import EVENTS, DeclinesLapsed, RulesPublished, Turn, WrapUpEnded, WrapUpStarted
 
 from .board import Board, Rows
+from .chunks import Chunks, Counts, sealed, unsealed
 from .cloud_events import Headers, binary, event_id
 from .codec import json_encode
 from .journal import FORMAT, Marker, Place, Reader, Void
 from .log import Record
-from .seal import sealed, unsealed
 from .status import (
     UNTOLD,
     AgentStatus,
@@ -32,8 +32,6 @@ from .status import (
     key_of,
     queue_statuses,
 )
-
-CHUNK = 1000  # rows of a snapshot's chunk: under the 900 kB that every broker takes
 
 log_ = structlog.get_logger("waitline.views")
 
@@ -214,10 +212,9 @@ class Views:
         boards = {pool: board.rows() for pool, board in self.boards.items()}
 
         def encoded() -> tuple[bytes, Iterator[bytes]]:
-            heads = {pool: replace(rows, **{table: [] for table in TABLES}) for pool, rows in boards.items()}
-            counts = {pool: {table: len(getattr(rows, table)) for table in TABLES} for pool, rows in boards.items()}
+            heads, counts = CHUNKS.heads(boards), CHUNKS.counts(boards)
             manifest = Index(place, self.number, stamps, heads, counts, __version__, FORMAT)
-            return sealed(msgspec.msgpack.encode(manifest)), _chunks(boards)
+            return sealed(msgspec.msgpack.encode(manifest)), CHUNKS.write(boards)
 
         return encoded
 
@@ -226,20 +223,14 @@ class Views:
         """ValueError: not a snapshot of this engine and partition."""
         try:
             said = _manifest(unsealed(manifest))
-            if (said.engine, said.format, said.number) != (__version__, FORMAT, number):
-                raise ValueError(f"made by engine {said.engine}, of partition {said.number}")
-            gathered: dict[str, dict[str, list[Any]]] = {pool: {table: [] for table in TABLES} for pool in said.boards}
-            for chunk in chunks:
-                part = _part(unsealed(chunk))
-                gathered[part.pool][part.table].extend(TABLES[part.table].decode(part.rows))
-        except (msgspec.MsgspecError, KeyError) as error:
+        except msgspec.MsgspecError as error:
             raise ValueError(f"cannot be read: {error}") from None
-        if said.counts != {pool: {table: len(rows) for table, rows in of.items()} for pool, of in gathered.items()}:
-            raise ValueError("is not whole")
+        if (said.engine, said.format, said.number) != (__version__, FORMAT, number):
+            raise ValueError(f"made by engine {said.engine}, of partition {said.number}")
         views = cls(number, said.place)
         views._stamps = said.stamps
-        for pool, head in said.boards.items():
-            views._watched(Board.restore(replace(head, **gathered[pool])))
+        for rows in CHUNKS.read(said.boards, said.counts, chunks).values():
+            views._watched(Board.restore(rows))
         return views
 
 
@@ -250,34 +241,16 @@ class Index(Struct, frozen=True):
     number: int
     stamps: dict[str, Stamp]
     boards: dict[str, Rows]
-    counts: dict[str, dict[str, int]]
+    counts: Counts
     engine: str
     format: int
 
 
-class _Part(Struct, frozen=True, array_like=True):
-    pool: str
-    table: str
-    rows: bytes
-
-
 _manifest = msgspec.msgpack.Decoder(Index).decode
-_part = msgspec.msgpack.Decoder(_Part).decode
-TABLES: dict[str, Any] = {
-    name: msgspec.msgpack.Decoder(Rows.__annotations__[name]) for name in ("open", "finished", "agents", "offers")
-}
+CHUNKS = Chunks(Rows, ("open", "finished", "agents", "offers"), 1000)
 CONTACTS = frozenset(kind for kind in EVENTS.values() if "contact_id" in kind.__struct_fields__) - {
     WrapUpStarted,  # these are the agent's: a contact that has ended is told once
     WrapUpEnded,
     DeclinesLapsed,
 }
 AGENTS = frozenset(kind for kind in EVENTS.values() if "agent_id" in kind.__struct_fields__)
-
-
-def _chunks(boards: dict[str, Rows]) -> Iterator[bytes]:
-    for pool, rows in boards.items():
-        for table in TABLES:
-            found = getattr(rows, table)
-            for start in range(0, len(found), CHUNK):
-                part = _Part(pool, table, msgspec.msgpack.encode(found[start : start + CHUNK]))
-                yield sealed(msgspec.msgpack.encode(part))
