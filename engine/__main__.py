@@ -8,6 +8,7 @@ PLACES = {
     "demo": ("engine.commands_serve", "demo_command"),
     "serve": ("engine.commands_serve", "serve_command"),
     "check": ("engine.commands_check", "check_command"),
+    "rules": ("engine.commands_rules", "rules_command"),
     "log": ("engine.commands_log", "log_command"),
     "kafka": ("engine.commands_kafka", "kafka_command"),
     "topics": ("engine.commands_topics", "topics_command"),
