@@ -136,7 +136,7 @@ def _codes(change: Change) -> Iterator[str]:
 OWNERS = ("queues", "teams", "agents", "hours")  # lists of tables with an id
 SECONDS = frozenset(
     {"targets", "head_starts", "offer", "wrap_up", "wait", "talk", "decline", "silence", "lost", "grace", "window"}
-    | {"service_level"}
+    | {"service_level", "prefer", "after"}
 )
 
 
