@@ -9,9 +9,10 @@ from typing import Any
 
 from . import messages as m
 from .doors import TOLD_BOUND, barred, door_due, listed, turned_away, waited_enough
-from .matching import need_of, room_of, who_can_serve
+from .matching import need_of, profile_key, room_of, who_can_serve
 from .rules import BIT, Plan, Profile, Rules, compile_rules, hash_of, in_order
 from .tables import Agent, Contact, Need, View
+from .widening import all_lapse, lapse, next_step_at, preference, preference_due, relaxed, widening_due, width_at
 from .words import CustomerClass
 
 TICK_BOUND = 64  # deadlines that one tick fires at most; the host sends another as long as something is due
@@ -47,7 +48,9 @@ def route_contact(view: View, c: m.RouteContact, source: str) -> Events:
     target_ms = plan.target_ms[c.tier]
     of: CustomerClass = "vip" if c.vip else c.customer_class
     head_start_ms, why = view.rules.starts[c.tier, of, on is not None]
-    return [
+    skills = needed(plan, c.skills)
+    lapsed = preference(view, c.prefer, need_of(c.queue_id, c.channel, skills), c.not_agents) if c.prefer else ""
+    queued: Events = [
         m.ContactQueued(
             id,
             c.channel,
@@ -60,13 +63,20 @@ def route_contact(view: View, c: m.RouteContact, source: str) -> Events:
             c.tier,
             of == "vip",
             c.customer,
-            needed(plan, c.skills),
+            skills,
             head_start_ms,
             in_order(c.attributes),
             of,
             on is not None,
+            c.prefer,
+            at + view.rules.prefer_ms if c.prefer and not lapsed and view.rules.prefer_ms else 0,
+            tuple(dict.fromkeys(c.not_agents)),
+            next_step_at(plan, at),
         )
     ]
+    if lapsed and view.rules.prefer_ms:
+        queued.append(m.PreferenceLapsed(id, c.queue_id, c.prefer, lapsed))
+    return queued
 
 
 def update_contact(view: View, c: m.UpdateContact, source: str) -> Events:
@@ -75,15 +85,20 @@ def update_contact(view: View, c: m.UpdateContact, source: str) -> Events:
         return not_here(view, c, c.contact_id)
     if contact.status != "waiting":
         return refused(c, contact.id, "not-waiting", contact.status)
-    queue_id, _, skills = contact.need
+    queue_id, _, skills, _ = contact.need
     plan = view.rules.queues[queue_id]
-    wanted = dict(skills) if c.skills is None else needed(plan, c.skills)
+    asked = contact.asked or skills
+    wanted = dict(asked) if c.skills is None else needed(plan, c.skills)
+    changes = wanted != dict(asked)
     attributes = in_order({k: v for k, v in (contact.attributes | c.attributes).items() if v})
     if len(attributes) > ATTRIBUTES_MOST:
         return refused(c, contact.id, "too-many-attributes")
-    if wanted == dict(skills) and attributes == contact.attributes:
+    if not changes and attributes == contact.attributes:
         return []
-    return [m.ContactUpdated(contact.id, queue_id, wanted, attributes)]
+    if not changes or not contact.step:
+        return [m.ContactUpdated(contact.id, queue_id, wanted if changes else dict(skills), attributes)]
+    needs = relaxed(width_at(plan, contact.step), wanted)
+    return [m.ContactUpdated(contact.id, queue_id, needs, attributes, wanted)]
 
 
 def accept_offer(view: View, c: m.AcceptOffer, source: str) -> Events:
@@ -114,6 +129,7 @@ def decline_offer(view: View, c: m.DeclineOffer, source: str) -> Events:
     declined: Events = [m.OfferDeclined(contact.id, c.agent_id, queue_id, retry_at, c.reason)]
     if all_declined(view, contact.need, (*contact.declined_by, c.agent_id)):
         declined.append(m.DeclinesLapsed(contact.id, queue_id, "all-declined"))
+    lapse(contact, "declined", declined)
     return declined
 
 
@@ -150,7 +166,7 @@ def transfer_contact(view: View, c: m.TransferContact, source: str) -> Events:
     plan = view.rules.queues.get(c.queue_id)
     if plan is None:
         return refused(c, contact.id, "unknown-queue", c.queue_id)
-    from_queue_id, channel, needs = contact.need
+    from_queue_id, channel, needs, _ = contact.need
     if channel not in plan.channels:
         return refused(c, contact.id, "channel-not-served", c.queue_id, channel)
     if plan.guarded:
@@ -159,9 +175,9 @@ def transfer_contact(view: View, c: m.TransferContact, source: str) -> Events:
             return refused(c, contact.id, f"queue-{bar}", c.queue_id)
     target_ms = plan.target_ms[contact.tier]
     head_start_ms, why = view.rules.starts[contact.tier, contact.customer_class, contact.allowed]
-    skills = needed(plan, dict(needs) if c.skills is None else c.skills)
+    skills = needed(plan, dict(contact.asked or needs) if c.skills is None else c.skills)
     need = need_of(c.queue_id, channel, skills)
-    others = not all_declined(view, need, (contact.agent_id,))
+    others = not all_declined(view, need, (*contact.not_agents, contact.agent_id))
     return [
         m.ContactTransferred(
             contact.id,
@@ -176,6 +192,7 @@ def transfer_contact(view: View, c: m.TransferContact, source: str) -> Events:
             head_start_ms,
             view.at - contact.since,
             view.at + view.rules.decline_ms if others else 0,
+            next_step_at(plan, view.at),
         )
     ]
 
@@ -254,11 +271,9 @@ def sign_out_agent(view: View, c: m.SignOutAgent, source: str) -> Events:
     talking = [contact.id for contact in theirs if contact.status == "talking"]
     if talking:
         return refused(c, agent.id, "agent-has-contacts", *talking)
-    return [
-        *taken_back(view, agent, "agent-signed-out"),
-        *(wrapped(view, contact, "signed-out") for contact in theirs),
-        m.AgentSignedOut(agent.id),
-    ]
+    out = [*taken_back(view, agent, "agent-signed-out"), *(wrapped(view, contact, "signed-out") for contact in theirs)]
+    all_lapse(view, agent.id, out)
+    return [*out, m.AgentSignedOut(agent.id)]
 
 
 # ---- sources, rules, time
@@ -292,9 +307,8 @@ def reprofiled(view: View, rules: Rules) -> Events:
         profile = roster.get(agent.id)
         if profile is None or not profile.queues:
             continue  # stays as they are until they sign out; they cannot sign in again
-        queues, skills, limits = view.numbers[agent.bench].key
-        new = (profile.queues, tuple(profile.skills.items()), tuple(profile.limits.values()))
-        if new != (queues, skills, limits) or (profile.team, profile.addresses) != (agent.team, agent.addresses):
+        new = profile_key(profile.queues, profile.skills, profile.limits, profile.team)
+        if new != view.numbers[agent.bench].key or profile.addresses != agent.addresses:
             changed.append(
                 m.AgentProfileChanged(
                     agent.id, profile.queues, profile.skills, profile.limits, profile.team, profile.addresses
@@ -314,6 +328,8 @@ def tick(view: View, c: m.Tick, source: str) -> Events:
             (view.talks, talk_due),
             (view.waits, wait_due),
             (view.declines, declines_due),
+            (view.prefers, preference_due),
+            (view.relaxes, widening_due),
             (view.openings, door_due),
             (view.listings, listing_due),
             (view.silences, silence_due),
@@ -334,6 +350,7 @@ def offer_due(view: View, id: str, over: set[str], events: Events) -> None:
     if id not in over:
         events.append(m.OfferExpired(id, contact.agent_id, contact.need[0]))
         events.append(m.AgentBecameNotReady(contact.agent_id, "no-answer"))
+        lapse(contact, "no-answer", events)
 
 
 def wrap_up_due(view: View, id: str, over: set[str], events: Events) -> None:

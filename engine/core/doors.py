@@ -109,7 +109,7 @@ def alternatives(view: View, plan: Plan, channel: str) -> tuple[str, ...]:
 def waited_enough(view: View, contact: Contact) -> m.ContactTimedOut | m.ContactKept:
     """What becomes of a contact whose limit on waiting has come. A limit that falls into hours in which places
     are kept moves behind the opening, by what was left of it at closing."""
-    id, (queue_id, channel, _), limit_at = contact.id, contact.need, contact.give_up_at
+    id, (queue_id, channel, *_), limit_at = contact.id, contact.need, contact.give_up_at
     plan = view.rules.queues[queue_id]
     edges = plan.hours.get(channel)  # type: ignore[call-overload]
     if edges is not None and plan.on_close == "keep" and not is_open(edges, limit_at):
@@ -136,7 +136,12 @@ def door_due(view: View, id: str, over: set[str], events: list[m.Event]) -> None
         events.append(m.QueueOpened(queue_id, channel, next_at))
         return
     if door.open and plan.on_close == "tell":
-        for _, _, contact_id in merge(*lines_at(view, queue_id, channel)):  # earliest due first
+        lines = [list(line) for line in lines_at(view, queue_id, channel)]
+        lines += [
+            [entry for entry in own if view.contacts[entry[2]].need[:2] == (queue_id, channel)]
+            for own in view.personal.values()
+        ]
+        for _, _, contact_id in merge(*lines):  # earliest due first
             if contact_id in over:
                 continue
             if len(over) >= TOLD_BOUND:

@@ -8,8 +8,20 @@ from msgspec.structs import replace
 
 from . import messages as m
 from .doors import is_open, next_edge
-from .matching import enter_line, join_bench, leave_bench, leave_line, line_for, need_of, shut, stand, unshut
-from .rules import INDEX, compile_rules
+from .matching import (
+    enter_line,
+    groups_of,
+    join_bench,
+    leave_bench,
+    leave_line,
+    line_for,
+    need_of,
+    profile_key,
+    shut,
+    stand,
+    unshut,
+)
+from .rules import INDEX, Compiled, compile_rules
 from .tables import Agent, Contact, Door, Listed, Load, ProfileKey, Source, Tables, Visits
 
 NOTHING: dict[str, str] = {}  # shared by all contacts without attributes; rows are never changed in place
@@ -31,14 +43,23 @@ def contact_queued(tables: Tables, event: m.ContactQueued) -> None:
         event.give_up_at,
         "waiting",
         at,
+        declined_by=event.not_agents,
         attributes=event.attributes or NOTHING,
         customer_class="vip" if event.vip else event.customer_class,  # older logs know no class
         allowed=event.allowed,
+        not_agents=event.not_agents,
+        prefer=event.prefer,
+        prefer_until=event.prefer_until,
+        relax_at=event.relax_at,
     )
     repeats = tables.rules.rules.doors.repeats
     if repeats is not None and event.customer:
         tables.visits.note(event.customer, at, repeats)
     tables.contacts[id] = contact
+    if event.prefer_until:
+        tables.prefers.put(event.prefer_until, id)
+    if event.relax_at:
+        tables.relaxes.put(event.relax_at, id)
     enter_line(tables, contact)
     count(tables, event.queue_id, 1)
     tables.waits.put(event.give_up_at, id)
@@ -64,9 +85,33 @@ def contact_kept(tables: Tables, event: m.ContactKept) -> None:
 
 def contact_updated(tables: Tables, event: m.ContactUpdated) -> None:
     former = tables.contacts[event.contact_id]
-    need = line_for(tables, need_of(former.need[0], former.need[1], event.skills)).need
-    contact = tables.contacts[former.id] = replace(former, need=need, attributes=event.attributes)
+    queue_id, channel, _, also = former.need
+    need = line_for(tables, need_of(queue_id, channel, event.skills, also)).need
+    asked = former.asked if event.asked is None else tuple(event.asked.items())
+    contact = tables.contacts[former.id] = replace(former, need=need, attributes=event.attributes, asked=asked)
     if need != former.need:
+        leave_line(tables, former)
+        enter_line(tables, contact)
+
+
+def contact_match_relaxed(tables: Tables, event: m.ContactMatchRelaxed) -> None:
+    former = tables.contacts[event.contact_id]
+    also = groups_of(event.queues, event.teams)
+    need = line_for(tables, need_of(former.need[0], former.need[1], event.skills, also)).need
+    asked = (former.asked or former.need[2]) if event.step else ()
+    contact = tables.contacts[former.id] = replace(former, need=need, step=event.step, asked=asked)
+    look_again(tables, contact, event.next_at)
+    if need != former.need and former.status == "waiting":
+        leave_line(tables, former)
+        enter_line(tables, contact)
+
+
+def preference_lapsed(tables: Tables, event: m.PreferenceLapsed) -> None:
+    former = tables.contacts[event.contact_id]
+    if not former.prefer_until:
+        return  # it never waited for that agent
+    contact = tables.contacts[former.id] = prefers_nobody(tables, former)
+    if former.status == "waiting":
         leave_line(tables, former)
         enter_line(tables, contact)
 
@@ -93,8 +138,18 @@ def offer_accepted(tables: Tables, event: m.OfferAccepted) -> None:
     if contact.retry_at:
         tables.declines.drop(contact.retry_at, id)
     tables.talks.put(event.talk_until, id)
+    if contact.prefer_until:
+        contact = prefers_nobody(tables, contact)
+    if contact.relax_at:
+        tables.relaxes.drop(contact.relax_at, id)
     tables.contacts[id] = replace(
-        contact, status="talking", since=at, deadline_at=event.talk_until, declined_by=(), retry_at=0
+        contact,
+        status="talking",
+        since=at,
+        deadline_at=event.talk_until,
+        declined_by=contact.not_agents,
+        retry_at=0,
+        relax_at=0,
     )
     agent = tables.agents[event.agent_id]
     load = loaded(agent.load, contact, 1)
@@ -120,8 +175,9 @@ def offer_revoked(tables: Tables, event: m.OfferRevoked) -> None:
 def declines_lapsed(tables: Tables, event: m.DeclinesLapsed) -> None:
     contact = tables.contacts[event.contact_id]
     tables.declines.drop(contact.retry_at, contact.id)
-    tables.contacts[contact.id] = replace(contact, declined_by=(), retry_at=0)
-    tables.passed_over.pop(contact.id, None)
+    tables.contacts[contact.id] = replace(contact, declined_by=contact.not_agents, retry_at=0)
+    if not contact.not_agents:
+        tables.passed_over.pop(contact.id, None)
 
 
 def contact_transferred(tables: Tables, event: m.ContactTransferred) -> None:
@@ -137,9 +193,14 @@ def contact_transferred(tables: Tables, event: m.ContactTransferred) -> None:
         since=at,
         agent_id="",
         deadline_at=0,
-        declined_by=(event.agent_id,) if event.retry_at else (),
+        declined_by=(*former.not_agents, event.agent_id) if event.retry_at else former.not_agents,
         retry_at=event.retry_at,
+        step=0,
+        asked=(),
+        relax_at=event.relax_at,
     )
+    if event.relax_at:
+        tables.relaxes.put(event.relax_at, contact.id)
     enter_line(tables, contact)
     count(tables, event.queue_id, 1)
     tables.waits.put(event.give_up_at, contact.id)
@@ -262,6 +323,7 @@ def rules_published(tables: Tables, event: m.RulesPublished) -> None:
             stand(tables, agent)
     if event.rules.doors.repeats != former.rules.doors.repeats:
         tables.visits = Visits()  # another limit counts from now on
+    look_at_widths(tables, former)
     if tables.doors or event.rules.hours:
         look_at_doors(tables)
 
@@ -299,6 +361,10 @@ def leaves_unanswered(tables: Tables, id: str) -> None:
     tables.waits.drop(contact.give_up_at, id)
     if contact.retry_at:
         tables.declines.drop(contact.retry_at, id)
+    if contact.prefer_until:
+        tables.prefers.drop(contact.prefer_until, id)
+    if contact.relax_at:
+        tables.relaxes.drop(contact.relax_at, id)
     gone(tables, contact)
 
 
@@ -320,12 +386,34 @@ def part(tables: Tables, contact: Contact) -> None:
 
 
 def key_of(event: m.AgentSignedIn | m.AgentProfileChanged) -> ProfileKey:
-    limits = event.limits
-    return (
-        event.queues,
-        tuple(event.skills.items()),
-        (limits.get("call", 0), limits.get("chat", 0), limits.get("sms", 0)),
-    )
+    return profile_key(event.queues, event.skills, event.limits, event.team)
+
+
+def prefers_nobody(tables: Tables, contact: Contact) -> Contact:
+    tables.prefers.drop(contact.prefer_until, contact.id)
+    return replace(contact, prefer_until=0)
+
+
+def look_again(tables: Tables, contact: Contact, at: int) -> None:
+    """The next step of its widening is due then; 0: there is none."""
+    if contact.relax_at:
+        tables.relaxes.drop(contact.relax_at, contact.id)
+    if at:
+        tables.relaxes.put(at, contact.id)
+    tables.contacts[contact.id] = replace(contact, relax_at=at)
+
+
+def look_at_widths(tables: Tables, former: Compiled) -> None:
+    """After new rules: whoever waits where the widening is another is looked at at once."""
+    changed = {
+        queue_id
+        for queue_id, plan in tables.rules.queues.items()
+        if queue_id in former.queues and former.queues[queue_id].widths != plan.widths
+    }
+    if changed:
+        for contact in list(tables.contacts.values()):
+            if contact.status in ("waiting", "offered") and contact.need[0] in changed:
+                look_again(tables, contact, tables.at)
 
 
 def count(tables: Tables, queue_id: str, change: int) -> None:
@@ -391,6 +479,8 @@ EVOLVE: dict[type[m.Event], Callable[[Tables, Any], None]] = {
     m.ContactTurnedAway: contact_turned_away,
     m.ContactKept: contact_kept,
     m.ContactUpdated: contact_updated,
+    m.ContactMatchRelaxed: contact_match_relaxed,
+    m.PreferenceLapsed: preference_lapsed,
     m.OfferIssued: offer_issued,
     m.OfferAccepted: offer_accepted,
     m.OfferDeclined: offer_declined,

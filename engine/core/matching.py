@@ -10,24 +10,40 @@ from typing import Any
 from msgspec.structs import replace
 
 from .deadlines import NONE
-from .ordered import NEVER, Entry
-from .rules import EVERY, FULL, INDEX, NEEDS_MORE, PART, ROOMS_WITH
-from .tables import Agent, Bench, Contact, Line, Load, Need, ProfileKey, Tables, View
+from .ordered import NEVER, Entry, Ordered
+from .rules import BIT, EVERY, FULL, INDEX, NEEDS_MORE, PART, ROOMS_WITH
+from .tables import Agent, Bench, Contact, Groups, Line, Load, Need, ProfileKey, Tables, View
 
 KEPT = 1024  # empty lines, and benches nobody is signed in with
 
 
-def need_of(queue_id: str, channel: str, skills: dict[str, int]) -> Need:
-    """skills must be sorted."""
-    return queue_id, channel, tuple(skills.items())
+def need_of(queue_id: str, channel: str, skills: dict[str, int], also: Groups = ()) -> Need:
+    """skills and also must be sorted."""
+    return queue_id, channel, tuple(skills.items()), also
+
+
+def groups_of(queues: tuple[str, ...], teams: tuple[str, ...]) -> Groups:
+    """Sorted, if queues and teams are: a team's group comes before every queue's."""
+    return (*[f"\n{team}" for team in teams], *queues) if teams else queues
+
+
+def profile_key(queues: tuple[str, ...], skills: dict[str, int], limits: dict[str, int], team: str) -> ProfileKey:
+    return (
+        groups_of(queues, (team,) if team else ()),
+        tuple(skills.items()),
+        (limits.get("call", 0), limits.get("chat", 0), limits.get("sms", 0)),
+    )
 
 
 def who_can_serve(view: View, need: Need) -> int:
     """The numbers of the benches that can, as bits."""
-    queue_id, channel, wanted = need
+    queue_id, channel, wanted, also = need
     if view.shut and (queue_id, channel) in view.shut:
         return 0
-    who = view.queue_bits.get(queue_id, 0) & view.channel_bits[INDEX[channel]]
+    who = view.queue_bits.get(queue_id, 0)
+    for group in also:
+        who |= view.queue_bits.get(group, 0)
+    who &= view.channel_bits[INDEX[channel]]
     for skill, level in wanted:
         enough = 0
         for theirs, bits in view.skill_bits.get(skill, {}).items():
@@ -43,8 +59,12 @@ def line_for(tables: Tables, need: Need) -> Line:
         line = tables.lines[need] = Line(need)
         if not tables.indexed:  # it is only the one need that many contacts share
             return line
-        tables.queue_lines.setdefault(need[0], {})[need] = line
+        for group in (need[0], *need[3]):
+            tables.queue_lines.setdefault(group, {})[need] = line
         join(tables, line)
+        if len(tables.idle_lines) >= max(KEPT, 1):
+            forget_line(tables, next(iter(tables.idle_lines)))
+        tables.idle_lines[need] = None  # until somebody enters it
     return line
 
 
@@ -53,10 +73,11 @@ def join(tables: Tables, line: Line) -> None:
     need = line.need
     line.who = who_can_serve(tables, need)
     can = line.who.to_bytes(len(tables.numbers) // 8 + 1, "little")  # quicker to look into than a long integer
-    for number, bench in tables.queue_benches.get(need[0], {}).items():
-        if can[number >> 3] >> (number & 7) & 1:
-            line.profiles.add(number)
-            bench.lines[line.index].append(line)
+    for group in (need[0], *need[3]):
+        for number, bench in tables.queue_benches.get(group, {}).items():
+            if can[number >> 3] >> (number & 7) & 1 and number not in line.profiles:
+                line.profiles.add(number)
+                bench.lines[line.index].append(line)
 
 
 def shut(tables: Tables, queue_id: str, channel: str) -> None:
@@ -78,7 +99,8 @@ def unshut(tables: Tables, queue_id: str, channel: str) -> None:
 
 
 def lines_at(view: View, queue_id: str, channel: str) -> list[Line]:
-    return [line for line in view.queue_lines.get(queue_id, {}).values() if line.need[1] == channel]
+    door = (queue_id, channel)
+    return [line for line in view.queue_lines.get(queue_id, {}).values() if line.need[:2] == door]
 
 
 def bench_for(tables: Tables, key: ProfileKey) -> Bench:
@@ -88,13 +110,13 @@ def bench_for(tables: Tables, key: ProfileKey) -> Bench:
         bench = tables.benches[key] = Bench(number, key)
         tables.numbers[number : number + 1] = [bench]
         mark(tables, bench)
-        queues, skills, limits = key
+        groups, skills, limits = key
         have = dict(skills)
-        for queue_id in queues:
-            tables.queue_benches.setdefault(queue_id, {})[number] = bench
-            for line in tables.queue_lines.get(queue_id, {}).values():
+        for group in groups:
+            tables.queue_benches.setdefault(group, {})[number] = bench
+            for line in tables.queue_lines.get(group, {}).values():
                 wanted = line.need[2]
-                if line.need[:2] in tables.shut:
+                if number in line.profiles or line.need[:2] in tables.shut:
                     continue
                 if limits[line.index] and all(have.get(skill, 0) >= level for skill, level in wanted):
                     line.profiles.add(number)
@@ -106,9 +128,9 @@ def bench_for(tables: Tables, key: ProfileKey) -> Bench:
 def mark(tables: Tables, bench: Bench) -> None:
     """Sets the bench's bit wherever it belongs, or clears it there."""
     bit = 1 << bench.number
-    queues, skills, limits = bench.key
-    for queue_id in queues:
-        flip(tables.queue_bits, queue_id, bit)
+    groups, skills, limits = bench.key
+    for group in groups:
+        flip(tables.queue_bits, group, bit)
     for i in range(3):
         if limits[i]:
             tables.channel_bits[i] ^= bit
@@ -128,6 +150,9 @@ def flip(bits: dict[Any, int], key: str | int, bit: int) -> None:
 def enter_line(tables: Tables, contact: Contact) -> None:
     if not tables.indexed:
         return
+    if contact.prefer_until:
+        tables.personal.setdefault(contact.prefer, Ordered()).add((contact.due_at, contact.seq, contact.id))
+        return
     line = line_for(tables, contact.need)
     if not line.size:
         tables.idle_lines.pop(contact.need, None)
@@ -139,6 +164,12 @@ def enter_line(tables: Tables, contact: Contact) -> None:
 
 def leave_line(tables: Tables, contact: Contact) -> None:
     if not tables.indexed:
+        return
+    if contact.prefer_until:
+        own = tables.personal[contact.prefer]
+        own.remove((contact.due_at, contact.seq, contact.id))
+        if not own.size:
+            del tables.personal[contact.prefer]
         return
     line = tables.lines[contact.need]
     former = line.first
@@ -169,10 +200,11 @@ def behead(tables: Tables, line: Line, former: Entry) -> None:
 
 def forget_line(tables: Tables, need: Need) -> None:
     line = tables.lines.pop(need)
-    del tables.idle_lines[need], tables.queue_lines[need[0]][need]
-    for number, bench in tables.queue_benches.get(need[0], {}).items():
-        if number in line.profiles:
-            bench.lines[line.index].remove(line)
+    del tables.idle_lines[need]
+    for group in (need[0], *need[3]):
+        del tables.queue_lines[group][need]
+    for number in sorted(line.profiles):
+        tables.numbers[number].lines[line.index].remove(line)
 
 
 def join_bench(tables: Tables, key: ProfileKey) -> int:
@@ -196,8 +228,8 @@ def forget_bench(tables: Tables, key: ProfileKey) -> None:
     bench = tables.benches.pop(key)
     del tables.idle_benches[key]
     mark(tables, bench)
-    for queue_id in key[0]:
-        del tables.queue_benches[queue_id][bench.number]
+    for group in key[0]:
+        del tables.queue_benches[group][bench.number]
     for lines in bench.lines:
         for line in lines:
             line.profiles.discard(bench.number)
@@ -260,6 +292,8 @@ def settle(tables: Tables) -> None:
 def longest_idle(view: View, contact: Contact) -> str:
     """Of the agents who stand, have room that is not kept for another, and can serve the contact: the longest idle;
     ties by id. Empty: nobody."""
+    if contact.prefer_until:
+        return contact.prefer if preferred_can(view, contact) else ""
     line = view.lines[contact.need]
     who = line.who
     if not who:
@@ -325,11 +359,32 @@ def first_not_declined(view: View, line: Line, agent_id: str) -> Entry:
     return NEVER
 
 
+def preferred_can(view: View, contact: Contact) -> bool:
+    """Whether the one agent that the contact waits for stands, can serve it and has room that is not kept."""
+    agent = view.agents.get(contact.prefer)
+    if agent is None or not agent.room & BIT[contact.need[1]] or not can_serve(view, agent, contact.need):
+        return False
+    return agent.room == EVERY or not is_kept(view, agent, contact.due_at - view.rules.grace_ms)
+
+
+def can_serve(view: View, agent: Agent, need: Need) -> bool:
+    return who_can_serve(view, need) >> agent.bench & 1 == 1
+
+
+def first_personal(view: View, agent: Agent) -> Entry:
+    """Of those who wait for this standing agent alone, and whom they have room for and can serve: the first."""
+    for entry in view.personal.get(agent.id, ()):
+        need = view.contacts[entry[2]].need
+        if agent.room & BIT[need[1]] and can_serve(view, agent, need):
+            return entry
+    return NEVER
+
+
 def earliest_due(view: View, agent: Agent) -> str:
     """Of the waiting contacts that this standing agent has room for and can serve: the earliest due; ties by arrival.
     Empty: none, or the room is kept for one that is due earlier."""
     lines = view.numbers[agent.bench].lines
-    first = NEVER
+    own = first = first_personal(view, agent) if view.personal else NEVER
     room = agent.room
     for i in range(3):
         if room >> i & 1:
@@ -341,7 +396,7 @@ def earliest_due(view: View, agent: Agent) -> str:
         return ""
     id = agent.id
     if id in view.contacts[first[2]].declined_by:  # the first of each line that the agent has not declined
-        first = NEVER
+        first = own
         for i in range(3):
             if room >> i & 1:
                 for line in lines[i]:
@@ -384,4 +439,10 @@ def let_go(view: Tables) -> list[Entry]:
                 behind = other.after(after)
                 if behind is not NEVER and behind[0] <= until:
                     found.append(behind)
+    for agent_id in view.personal:
+        agent = view.agents[agent_id]
+        if agent.room not in (0, EVERY):
+            own = first_personal(view, agent)
+            if own is not NEVER:
+                found.append(own)
     return found

@@ -36,7 +36,9 @@ class Event(Struct, frozen=True, gc=False, tag_field="type", tag=kebab, omit_def
 
 class RouteContact(Command, frozen=True):
     """A contact arrives and wants an agent of a queue. `customer` is a key, never a number or a name; vip means
-    customer_class vip."""
+    customer_class vip.
+
+    prefer: the agent who is asked first, alone, for as long as the rules say. not_agents: who is never asked."""
 
     contact_id: Id
     channel: Channel
@@ -47,6 +49,8 @@ class RouteContact(Command, frozen=True):
     vip: bool = False
     attributes: Attributes = {}
     customer_class: CustomerClass = "unknown"
+    prefer: Key = ""
+    not_agents: Annotated[tuple[Id, ...], Meta(max_length=16)] = ()
 
 
 class UpdateContact(Command, frozen=True):
@@ -203,7 +207,9 @@ AnyCommand = (
 
 class ContactQueued(Event, frozen=True):
     """It waits. due_at = queued_at + target_ms - head_start_ms orders the line; `reason` says why (codes: the tier, the
-    customer's class, allow-listed). allowed: whether the customer is on the allow-list."""
+    customer's class, allow-listed). allowed: whether the customer is on the allow-list. prefer_until: until
+    then it is held out to agent `prefer` alone; 0: it waits for nobody in particular. relax_at: when its match is next
+    relaxed; 0: never."""
 
     contact_id: str
     channel: Channel
@@ -221,6 +227,10 @@ class ContactQueued(Event, frozen=True):
     attributes: dict[str, str] = {}
     customer_class: CustomerClass = "unknown"
     allowed: bool = False
+    prefer: str = ""
+    prefer_until: int = 0
+    not_agents: tuple[str, ...] = ()
+    relax_at: int = 0
 
 
 class ContactTurnedAway(Event, frozen=True):
@@ -255,21 +265,52 @@ class ContactKept(Event, frozen=True):
 
 
 class ContactUpdated(Event, frozen=True):
-    """What is known of a waiting contact changed; `attributes` are all it has now, `skills` all it needs now."""
+    """What is known of a waiting contact changed; `attributes` are all it has now, `skills` all it needs now. asked:
+    all it would need if its match were not relaxed, where it is."""
 
     contact_id: str
     queue_id: str
     skills: dict[str, int] = {}
     attributes: dict[str, str] = {}
+    asked: dict[str, int] | None = None
+
+
+class ContactMatchRelaxed(Event, frozen=True):
+    """It has waited so long that more agents may serve it; its place in the line is what it was.
+
+    step: how many steps of its queue's widening it has gone. skills, queues, teams: what it needs now, and whose agents
+    may serve it besides those of its own queue. next_at: when the next step is due, 0: there is none. reason: what has
+    changed, as codes: skills-dropped, skills-lowered, queues-added, teams-added; rules-changed where new rules say
+    another widening; as-before where the step makes no difference to this contact.
+    """
+
+    contact_id: str
+    queue_id: str
+    step: int
+    reason: tuple[str, ...]
+    skills: dict[str, int] = {}
+    queues: tuple[str, ...] = ()
+    teams: tuple[str, ...] = ()
+    next_at: int = 0
+
+
+class PreferenceLapsed(Event, frozen=True):
+    """It waits for agent `agent_id` no longer, but for whoever can serve it. reason: time, declined, no-answer or
+    signed-out; and from the start not-here, not-able, or excluded (the agent is in its `not_agents`)."""
+
+    contact_id: str
+    queue_id: str
+    agent_id: str
+    reason: str
 
 
 class OfferIssued(Event, frozen=True):
     """Held out to one agent until expires_at.
 
     reason: `longest-idle` (the contact came free, and of the agents who can serve it this one had been idle longest),
-    `earliest-due` (the agent came free, and of the contacts they can serve this one was due first) or `room-released`
-    (the room had been kept for one that was due earlier, and is so no longer); then `after-decline` where agents are
-    left out who have declined the contact, or passed it on.
+    `earliest-due` (the agent came free, and of the contacts they can serve this one was due first), `room-released`
+    (the room had been kept for one that was due earlier, and is so no longer) or `preferred` (it waits for this agent);
+    then `after-decline` where agents are left out who have declined the contact, or passed it on.
     """
 
     contact_id: str
@@ -346,6 +387,7 @@ class ContactTransferred(Event, frozen=True):
     head_start_ms: int = 0
     talked_ms: int = 0
     retry_at: int = 0
+    relax_at: int = 0
 
 
 class ContactAbandoned(Event, frozen=True):
@@ -540,6 +582,8 @@ AnyEvent = (
     | ContactTurnedAway
     | ContactKept
     | ContactUpdated
+    | ContactMatchRelaxed
+    | PreferenceLapsed
     | OfferIssued
     | OfferAccepted
     | OfferDeclined

@@ -18,9 +18,10 @@ Reason = tuple[str, ...]
 LONGEST_IDLE: Reason = ("longest-idle",)
 EARLIEST_DUE: Reason = ("earliest-due",)
 ROOM_RELEASED: Reason = ("room-released",)
+PREFERRED: Reason = ("preferred",)
 REASONS = (LONGEST_IDLE, EARLIEST_DUE, ROOM_RELEASED)
 BY_ITSELF, BY_AGENT, BY_ROOM = range(3)  # which of them; the first that holds is told
-AFTER_DECLINE: dict[Reason, Reason] = {reason: (*reason, "after-decline") for reason in REASONS}
+AFTER_DECLINE: dict[Reason, Reason] = {reason: (*reason, "after-decline") for reason in (*REASONS, PREFERRED)}
 
 AGENT, CONTACT, BOTH = 1, 2, 3
 FREES: dict[type[m.Event], int] = {
@@ -31,6 +32,8 @@ FREES: dict[type[m.Event], int] = {
     m.OfferExpired: CONTACT,
     m.OfferRevoked: BOTH,
     m.DeclinesLapsed: CONTACT,
+    m.PreferenceLapsed: CONTACT,
+    m.ContactMatchRelaxed: CONTACT,
     m.ContactTransferred: BOTH,
     m.ContactEnded: AGENT,
     m.WrapUpEnded: AGENT,
@@ -99,7 +102,8 @@ def offers(view: Tables, events: list[m.Event], issue: Callable[[Tables, m.Offer
         chosen = longest_idle(view, contact) if contact.status == "waiting" else ""
         if chosen:
             issue_to(view, contact, chosen, REASONS[by], events, issue)
-        if by == BY_ROOM and (chosen or contact.status != "waiting" or contact.declined_by):
+        in_line = by == BY_ROOM and not contact.prefer_until
+        if in_line and (chosen or contact.status != "waiting" or contact.declined_by):
             following = view.lines[contact.need].after((due_at, seq, contact_id))
             if following is not NEVER:
                 heappush(ahead, (*following, BY_ROOM, ""))
@@ -124,6 +128,8 @@ def issue_to(
     issue: Callable[[Tables, m.OfferIssued], None],
 ) -> None:
     at, queue_id = view.at, contact.need[0]
+    if contact.prefer_until:
+        reason = PREFERRED
     offer = m.OfferIssued(
         contact.id,
         agent_id,
@@ -131,7 +137,7 @@ def issue_to(
         at + view.rules.queues[queue_id].offer_ms,
         at - contact.queued_at,
         at - view.agents[agent_id].idle_since,
-        AFTER_DECLINE[reason] if contact.declined_by else reason,
+        AFTER_DECLINE[reason] if contact.retry_at else reason,
     )
     issue(view, offer)
     events.append(offer)

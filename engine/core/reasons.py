@@ -32,7 +32,7 @@ REFUSALS = frozenset(
         "wrong-pool",  # rules made for another pool
     }
 )
-OFFERS = frozenset({"earliest-due", "longest-idle", "room-released", "after-decline"})
+OFFERS = frozenset({"earliest-due", "longest-idle", "room-released", "preferred", "after-decline"})
 QUEUED = frozenset({"tier-now", "tier-today", "tier-follow-up", "vip", "known", "prospect", "allow-listed"})
 TURNED_AWAY = frozenset({"closed", "closing", "full", "blocked", "too-often"})
 UNLISTED = frozenset({"lifted", "time"})
@@ -49,6 +49,21 @@ REVOKES = frozenset(
     }
 )
 LAPSES = frozenset({"all-declined", "time"})
+PREFERENCE_LAPSES = frozenset({"declined", "excluded", "no-answer", "not-able", "not-here", "signed-out", "time"})
+RELAXED = frozenset({"skills-dropped", "skills-lowered", "queues-added", "teams-added", "rules-changed", "as-before"})
 NOT_READY = frozenset({"no-answer"})  # besides what agents say themselves
 WRAP_UP_ENDS = frozenset({"done", "limit", "signed-out"})
-REASONS = REFUSALS | OFFERS | QUEUED | TURNED_AWAY | UNLISTED | ACTIONS | REVOKES | LAPSES | NOT_READY | WRAP_UP_ENDS
+REASONS = (
+    REFUSALS
+    | OFFERS
+    | QUEUED
+    | TURNED_AWAY
+    | UNLISTED
+    | ACTIONS
+    | REVOKES
+    | LAPSES
+    | PREFERENCE_LAPSES
+    | RELAXED
+    | NOT_READY
+    | WRAP_UP_ENDS
+)

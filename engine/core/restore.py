@@ -98,7 +98,8 @@ def lay_indexes_aside(tables: Tables) -> None:
     tables.lineups = [Lineup() for _ in tables.lineups]
     tables.heads, tables.passed_over = (Ordered(), Ordered(), Ordered()), {}
     tables.offers = tables.talks = tables.wraps = tables.waits = tables.declines = tables.silences = Unkept()
-    tables.openings = tables.listings = Unkept()
+    tables.openings = tables.listings = tables.prefers = tables.relaxes = Unkept()
+    tables.personal = {}
 
 
 def make_indexes(tables: Tables) -> None:
@@ -111,6 +112,7 @@ def make_indexes(tables: Tables) -> None:
     settle(tables)
     tables.offers, tables.talks, tables.wraps = Agenda(), Agenda(), Agenda()
     tables.waits, tables.declines, tables.silences = Agenda(), Agenda(), Agenda()
+    tables.prefers, tables.relaxes = Agenda(), Agenda()
     agendas = {"offered": tables.offers, "talking": tables.talks, "wrap-up": tables.wraps}
     for contact in sorted(tables.contacts.values(), key=lambda contact: (contact.due_at, contact.seq)):
         if contact.status == "waiting":
@@ -121,6 +123,10 @@ def make_indexes(tables: Tables) -> None:
             tables.waits.put(contact.give_up_at, contact.id)
         if contact.retry_at:
             tables.declines.put(contact.retry_at, contact.id)
+        if contact.prefer_until:
+            tables.prefers.put(contact.prefer_until, contact.id)
+        if contact.relax_at:
+            tables.relaxes.put(contact.relax_at, contact.id)
     for source in tables.sources.values():
         tables.silences.put(source.deadline_at, source.id)
     tables.openings, tables.listings = Agenda(), Agenda()

@@ -63,7 +63,8 @@ class Limits(Rule, frozen=True):
 class Times(Rule, frozen=True):
     """Deadlines, in seconds; a queue may say its own `offer`, `wrap_up`, `wait` and `talk`. grace: by so much may a
     contact for which an agent has room go before one that is due earlier and needs more room than the agent has left;
-    beyond it the room is kept."""
+    beyond it the room is kept. prefer: so long a contact waits for the agent it prefers; 0: not at all. (Half of the
+    target of `now`: who has waited for theirs in vain can still be served in time by another.)"""
 
     offer: Duration = 15
     wrap_up: Seconds = 30
@@ -73,6 +74,7 @@ class Times(Rule, frozen=True):
     silence: Duration = 30
     lost: Duration = 120
     grace: Seconds = 30
+    prefer: Seconds = 30
 
 
 class Hours(Rule, frozen=True):
@@ -113,6 +115,17 @@ class Doors(Rule, frozen=True):
     repeats: Repeats | None = None
 
 
+class Widening(Rule, frozen=True):
+    """After so many seconds in the queue more agents may serve a contact: skills it needs no longer, or at a lower
+    level; agents of further queues or teams. Steps add up; none of them changes anybody's place in the line."""
+
+    after: Duration
+    drop: tuple[Id, ...] = ()
+    lower: Skills = {}
+    queues: tuple[Id, ...] = ()
+    teams: tuple[Id, ...] = ()
+
+
 class Queue(Rule, frozen=True):
     """A queue of the pool. service_level: the threshold T in seconds of `answered within T`. hours: of all its channels
     or by channel; where none are said it is always open. alternatives: `queue` or `queue/channel`, for whom these doors
@@ -135,6 +148,7 @@ class Queue(Rule, frozen=True):
     waited: Literal["end", "message", "form", "self-service"] | None = None
     most_waiting: Most | None = None
     alternatives: tuple[Id, ...] = ()
+    widen: Annotated[tuple[Widening, ...], Meta(max_length=16)] = ()
 
 
 class Team(Rule, frozen=True):
@@ -191,6 +205,16 @@ ROOMS_WITH: dict[str, tuple[int, ...]] = {c: tuple(room for room in range(8) if 
 Favour = tuple[str, str, bool]  # tier, the customer's class, whether the customer is on the allow-list
 
 
+class Width(Struct, frozen=True):
+    """How far a match is relaxed after so long, earlier steps included. dropped: only asked for membership."""
+
+    after_ms: int
+    dropped: frozenset[str]
+    lowest: dict[str, int]
+    queues: tuple[str, ...]
+    teams: tuple[str, ...]
+
+
 class Plan(Struct, frozen=True):
     """What one queue goes by, in milliseconds. hours: by channel, edges as in `Hours`; a channel that is not in it is
     always open. guarded: whether its doors can turn anybody away. alternatives: queues, each with a channel or "" for
@@ -211,6 +235,7 @@ class Plan(Struct, frozen=True):
     waited: str
     most_waiting: int
     alternatives: tuple[tuple[str, str], ...]
+    widths: tuple[Width, ...]
 
 
 class Profile(Struct, frozen=True):
@@ -237,6 +262,7 @@ class Compiled(Struct, frozen=True):
     silence_ms: int
     lost_ms: int
     grace_ms: int
+    prefer_ms: int
 
 
 def compile_rules(rules: Rules) -> Compiled:
@@ -265,6 +291,7 @@ def compile_rules(rules: Rules) -> Compiled:
             queue.waited or doors.waited,
             queue.most_waiting or 0,
             tuple([way_of(said, queue_ids) for said in queue.alternatives]),
+            widths_of(queue.widen),
         )
     teams = {team.id: team for team in rules.teams}
     roster = {}
@@ -294,6 +321,7 @@ def compile_rules(rules: Rules) -> Compiled:
         times.silence * 1000,
         times.lost * 1000,
         times.grace * 1000,
+        times.prefer * 1000,
     )
 
 
@@ -306,6 +334,20 @@ def start_of(starts: HeadStarts, tier: str, of: str, allowed: bool) -> tuple[int
         seconds += starts.allowed
         why.append("allow-listed")
     return seconds * 1000, tuple(why)
+
+
+def widths_of(steps: tuple[Widening, ...]) -> tuple[Width, ...]:
+    widths: list[Width] = []
+    dropped: frozenset[str] = frozenset()
+    lowest: dict[str, int] = {}
+    queues: tuple[str, ...] = ()
+    teams: tuple[str, ...] = ()
+    for step in steps:
+        dropped |= set(step.drop)
+        lowest = lowest | {skill: min(level, lowest.get(skill, level)) for skill, level in step.lower.items()}
+        queues, teams = tuple(sorted({*queues, *step.queues})), tuple(sorted({*teams, *step.teams}))
+        widths.append(Width(step.after * 1000, dropped, lowest, queues, teams))
+    return tuple(widths)
 
 
 def own(said: int | None, common: int) -> int:

@@ -71,4 +71,6 @@ def next_due(tables: Tables) -> int:
         tables.silences.next(),
         tables.openings.next(),
         tables.listings.next(),
+        tables.prefers.next(),
+        tables.relaxes.next(),
     )

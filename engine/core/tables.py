@@ -14,15 +14,19 @@ from .rules import INDEX, Compiled, Repeats, Rules, compile_rules
 from .words import Channel
 
 Status = Literal["waiting", "offered", "talking", "wrap-up"]
-Need = tuple[str, str, tuple[tuple[str, int], ...]]  # queue, channel, skills with levels, sorted
-ProfileKey = tuple[
-    tuple[str, ...], tuple[tuple[str, int], ...], tuple[int, int, int]
-]  # queues, skills, limits by channel
+Wanted = tuple[tuple[str, int], ...]  # skills with levels, sorted
+Groups = tuple[str, ...]  # queues, and teams as "\nteam", which is no queue's id
+Need = tuple[str, str, Wanted, Groups]  # queue, channel, skills, sorted: whose agents may serve it, too
+ProfileKey = tuple[Groups, Wanted, tuple[int, int, int]]  # what one belongs to, skills, limits by channel
 Load = tuple[int, int, int]  # contacts by channel: call, chat, sms
 
 
 class Contact(Struct, frozen=True, gc=False, array_like=True):
-    """An open contact. seq: position of the command that brought it, which breaks ties among equal due times."""
+    """An open contact. seq: position of the command that brought it, which breaks ties among equal due times.
+
+    declined_by: who is not asked: first those who never are (`not_agents`), then those who have declined. step: how
+    many steps of widening it has gone; asked: the skills that it needed before them, where there is a difference.
+    prefer: the one agent who is asked until prefer_until (0: it waits for whoever can serve it)."""
 
     id: str
     source: str
@@ -44,6 +48,12 @@ class Contact(Struct, frozen=True, gc=False, array_like=True):
     attributes: dict[str, str] = {}
     customer_class: str = "unknown"
     allowed: bool = False
+    not_agents: tuple[str, ...] = ()
+    prefer: str = ""
+    prefer_until: int = 0
+    step: int = 0
+    asked: Wanted = ()
+    relax_at: int = 0  # when the next step of widening is due; 0: none
 
 
 class Agent(Struct, frozen=True, gc=False, array_like=True):
@@ -203,10 +213,13 @@ class Tables:
         "offers",
         "openings",
         "passed_over",
+        "personal",
         "position",
+        "prefers",
         "queue_benches",
         "queue_bits",
         "queue_lines",
+        "relaxes",
         "released",
         "rules",
         "seen",
@@ -241,9 +254,9 @@ class Tables:
         self.benches: dict[ProfileKey, Bench] = {}
         self.numbers: list[Bench] = []  # benches by number; a free number's is stale
         self.free_numbers: list[int] = []
-        self.queue_benches: dict[str, dict[int, Bench]] = {}  # by queue, and by number
-        self.queue_lines: dict[str, dict[Need, Line]] = {}
-        self.queue_bits: dict[str, int] = {}  # the numbers of the benches that serve a queue, as bits; likewise
+        self.queue_benches: dict[str, dict[int, Bench]] = {}  # by group, and by number
+        self.queue_lines: dict[str, dict[Need, Line]] = {}  # by group: a line whose match is relaxed stands in several
+        self.queue_bits: dict[str, int] = {}  # the numbers of the benches that belong to a group, as bits; likewise
         self.channel_bits = [0, 0, 0]
         self.skill_bits: dict[str, dict[int, int]] = {}  # by level
         self.idle_lines: dict[Need, None] = {}  # empty ones, the longest empty first
@@ -257,6 +270,7 @@ class Tables:
         self.passed_over: dict[str, Line] = {}  # those of them whom somebody has declined, and their lines
         # What has left a line's head in this turn: channel, who could have had it, due, and due of the next.
         self.released: list[tuple[int, int, int, int]] = []
+        self.personal: dict[str, Ordered] = {}  # by agent: those who wait for this one, as a line has them
         self.by_source: dict[str, dict[str, None]] = {}  # open contacts by who brought them
         self.crowds: dict[str, int] = {}  # by queue: contacts that wait or are held out to an agent
         self.crowd = 0  # the same of all queues
@@ -269,6 +283,8 @@ class Tables:
         self.silences = Agenda()
         self.openings = Agenda()
         self.listings = Agenda()
+        self.prefers = Agenda()
+        self.relaxes = Agenda()
 
 
 View = Tables  # by convention: who takes a View only reads

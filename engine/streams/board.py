@@ -878,6 +878,8 @@ FOLD: dict[type[m.Event], Callable[[Board, Any, int, int], None]] = {
     m.OfferExpired: offer_expired,
     m.OfferRevoked: offer_revoked,
     m.DeclinesLapsed: nothing,
+    m.ContactMatchRelaxed: nothing,
+    m.PreferenceLapsed: nothing,
     m.ContactTransferred: contact_transferred,
     m.ContactAbandoned: contact_abandoned,
     m.ContactTimedOut: contact_timed_out,

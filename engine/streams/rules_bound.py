@@ -4,7 +4,8 @@ first(C) is the time at which the errand of contact C first came in; lead(C) is 
 which it now is, less its head start.
 
 Claim. E waits in line, L came later, and L is offered to an agent A who could have had E: A serves E's queue, channel
-and skills, A has not declined E, and E's doors are not closed over a kept place. Then
+and skills, or what E's match has been relaxed to, A has not declined E, and E's doors are not closed over a kept place.
+Then
 
     first(L) - first(E)  <=  lead(E) - lead(L) + room
 
@@ -21,8 +22,8 @@ due(L) <= due(E) + grace. Put (1) into (2) and (3).
 
 Not counted, because an agent, a supervisor or the doors say it and the log shows it: agents who have declined E, or
 have transferred it, until `times.decline` after its last decline (at once, if nobody else is left to ask); the
-`offer` seconds for which E is held out to another; hours for which a queue keeps places; contacts that came, and talks
-that began, under other rules.
+`offer` seconds for which E is held out to another; those for which it waits for its preferred agent alone; hours for
+which a queue keeps places; contacts that came, and talks that began, under other rules.
 """
 
 from functools import lru_cache
@@ -30,7 +31,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from engine.core.rules import FULL, INDEX, Compiled, HeadStarts, Rules, compile_rules
+from engine.core.rules import FULL, INDEX, Compiled, HeadStarts, Profile, Rules, Width, compile_rules
+from engine.core.widening import AS_ASKED, relaxed
 from engine.core.words import CHANNELS, TIERS
 
 from .mistakes import Lang, catalog, printable
@@ -132,16 +134,22 @@ def _profiles(compiled: Compiled) -> list[tuple[dict[Door, None], tuple[int, ...
         return [({(id, channel): None for id, plan in compiled.queues.items() for channel in plan.channels}, None)]
     found = {}
     for profile in compiled.roster.values():
-        key = (profile.queues, tuple(profile.skills.items()), tuple(profile.limits.values()))
+        key = (profile.queues, tuple(profile.skills.items()), tuple(profile.limits.values()), profile.team)
         if key in found:
             continue
         doors: dict[Door, None] = {}
         for queue_id, plan in compiled.queues.items():
-            if queue_id in profile.queues and all(profile.skills.get(s, 0) >= n for s, n in plan.skills.items()):
+            if any(_may_serve(profile, queue_id, plan.skills, width) for width in (AS_ASKED, *plan.widths)):
                 doors |= {(queue_id, channel): None for channel in plan.channels if profile.limits[channel]}
         served = {channel for _, channel in doors}
         found[key] = doors, tuple(profile.limits[each] if each in served else 0 for each in CHANNELS)
     return list(found.values())
+
+
+def _may_serve(profile: Profile, queue_id: str, skills: dict[str, int], width: Width) -> bool:
+    """Whether this agent may serve contacts of the queue whose match has been relaxed so far."""
+    theirs = {queue_id, *width.queues} & set(profile.queues) or profile.team in width.teams
+    return bool(theirs) and all(profile.skills.get(s, 0) >= n for s, n in relaxed(width, skills).items())
 
 
 @lru_cache(4096)

@@ -25,6 +25,7 @@ from .hours import SaidRules, worked_out
 from .mistakes import Mistake, Parameter, render
 from .rules_checks import Checked, checks
 from .rules_shape import ARRAYS, BAD, INCLUDE, SHAPE, At, Found, Said, as_toml, dotted, shaped, unknown_key
+from .widening_checks import widening_checks
 
 __all__ = ["Mistake", "Reading", "parse_rules", "read_pools", "read_rules", "render"]
 
@@ -282,7 +283,7 @@ class _Pool:
                 found.append(Found((), "not-understood", {"message": str(problem)}))
         if said is not None:
             seen = Checked(said, self.merged, numbers, torn, self.complete)
-            found += [*checks(seen), *doors_checks(seen, self.at)]
+            found += [*checks(seen), *doors_checks(seen, self.at), *widening_checks(seen)]
         self.mistakes += map(self.mistake, found)
         order = {file.name: number for number, file in enumerate(self.files)}
         self.mistakes.sort(key=lambda each: (order.get(each.file, len(order)), each.line, each.where))

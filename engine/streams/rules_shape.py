@@ -22,7 +22,7 @@ from .hours import SaidRules
 from .mistakes import Parameter, Severity
 from .toml_lines import Path
 
-LATER = frozenset(["callbacks", "waits", "outbound", "widening", "overflow", "texts", "experiments"])
+LATER = frozenset(["callbacks", "waits", "outbound", "overflow", "texts", "experiments"])
 LATER_VALUES = frozenset(["callback", "overflow"])  # of keys that say what is done instead
 INCLUDE = "include"
 

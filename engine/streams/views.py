@@ -13,7 +13,16 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from engine import __version__
-from engine.core.messages import EVENTS, DeclinesLapsed, RulesPublished, Turn, WrapUpEnded, WrapUpStarted
+from engine.core.messages import (
+    EVENTS,
+    ContactMatchRelaxed,
+    DeclinesLapsed,
+    PreferenceLapsed,
+    RulesPublished,
+    Turn,
+    WrapUpEnded,
+    WrapUpStarted,
+)
 
 from .board import Board, Rows
 from .chunks import Chunks, Counts, sealed, unsealed
@@ -252,5 +261,7 @@ CONTACTS = frozenset(kind for kind in EVENTS.values() if "contact_id" in kind.__
     WrapUpStarted,  # these are the agent's: a contact that has ended is told once
     WrapUpEnded,
     DeclinesLapsed,
+    ContactMatchRelaxed,  # who may serve it is nothing that its customer sees
+    PreferenceLapsed,
 }
-AGENTS = frozenset(kind for kind in EVENTS.values() if "agent_id" in kind.__struct_fields__)
+AGENTS = frozenset(kind for kind in EVENTS.values() if "agent_id" in kind.__struct_fields__) - {PreferenceLapsed}

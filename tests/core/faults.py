@@ -28,6 +28,7 @@ class Fault(NamedTuple):
 
 ANY = (0, 1, 2, 3, 5, 6, 7, 8)
 DOORS = (1, 6, 9, 11, 16, 19, 36, 49)
+WIDE = (15, 12, 17, 22, 25, 27, 29, 32)
 ROUGH = (44, 4, 54, 64, 84)  # days on which much goes wrong at once
 
 
@@ -138,8 +139,8 @@ FAULTS = (
     fault(
         "a new profile is asked for those behind doors that are shut",
         matching="""
--                if line.need[:2] in tables.shut:
-+                if False:
+-                if number in line.profiles or line.need[:2] in tables.shut:
++                if number in line.profiles:
 """,
         seeds=DOORS,
     ),
@@ -299,7 +300,7 @@ FAULTS = (
     fault(
         "room is kept no longer, and only the first of a line hears of it",
         offers="""
--        if by == BY_ROOM and (chosen or contact.status != "waiting" or contact.declined_by):
+-        if in_line and (chosen or contact.status != "waiting" or contact.declined_by):
 +        if False:
 """,
     ),
@@ -376,15 +377,14 @@ FAULTS = (
     fault(
         "a queue is not asked for",
         matching="""
--    who = view.queue_bits.get(queue_id, 0) & view.channel_bits[INDEX[channel]]
-+    who = view.channel_bits[INDEX[channel]]
+-    who = view.queue_bits.get(queue_id, 0)
++    who = -1
 """,
     ),
     fault(
         "a channel is not asked for",
         matching="""
--    who = view.queue_bits.get(queue_id, 0) & view.channel_bits[INDEX[channel]]
-+    who = view.queue_bits.get(queue_id, 0)
+-    who &= view.channel_bits[INDEX[channel]]
 """,
     ),
     fault(
@@ -605,6 +605,7 @@ FAULTS = (
     fault(
         "what is remembered is dropped too soon",
         tables="""
+         if at - self.since >= RECENT_MS or len(self.young) >= RECENT_MOST:
 -            self.old = self.young
 """,
     ),
@@ -619,6 +620,157 @@ FAULTS = (
         ordered="""
 -                self.masks[i] ^= 1 << kind
 """,
+    ),
+    # ---- widening, preferred and excluded agents
+    fault(
+        "a step of widening moves the contact to another place",
+        evolve="""
+-    contact = tables.contacts[former.id] = replace(former, need=need, step=event.step, asked=asked)
++    contact = tables.contacts[former.id] = replace(former, need=need, step=event.step, asked=asked, due_at=tables.at)
+""",
+        seeds=WIDE,
+    ),
+    fault(
+        "after a step of widening nobody is asked before something else happens",
+        offers="""
+-    m.ContactMatchRelaxed: CONTACT,
+""",
+        seeds=WIDE,
+    ),
+    fault(
+        "a backup team is not asked",
+        matching="""
+-        who |= view.queue_bits.get(group, 0)
++        who |= view.queue_bits.get(group, 0) if group[0] != "\\n" else 0
+""",
+        seeds=WIDE,
+    ),
+    fault(
+        "a new profile is not asked for lines of other queues that it may serve",
+        matching="""
+         for group in (need[0], *need[3]):
++            if group != need[0]:
++                continue
+             tables.queue_lines.setdefault(group, {})[need] = line
+""",
+        seeds=WIDE,
+    ),
+    fault(
+        "a profile that may serve a line for two reasons has it twice",
+        matching="""
+-                if number in line.profiles or line.need[:2] in tables.shut:
++                if line.need[:2] in tables.shut:
+""",
+        seeds=WIDE,
+    ),
+    fault(
+        "a transferred contact goes on with its widening",
+        evolve="""
+-        step=0,
+         asked=(),
+""",
+        seeds=WIDE,
+    ),
+    fault(
+        "a transferred contact asks for no more than its relaxed match did",
+        decide="""
+-    skills = needed(plan, dict(contact.asked or needs) if c.skills is None else c.skills)
++    skills = needed(plan, dict(needs) if c.skills is None else c.skills)
+""",
+        seeds=WIDE,
+    ),
+    fault(
+        "who asks for something else begins without the steps that were gone",
+        decide="""
+-    if not changes or not contact.step:
++    if True:
+""",
+        seeds=WIDE,
+    ),
+    fault(
+        "new rules' widening is not looked at",
+        evolve="""
+-    look_at_widths(tables, former)
+""",
+        seeds=WIDE,
+    ),
+    fault(
+        "a step falls due while they talk",
+        evolve="""
+-    if contact.relax_at:
+-        tables.relaxes.drop(contact.relax_at, id)
+     tables.contacts[id] = replace(
+""",
+        seeds=WIDE,
+    ),
+    fault(
+        "steps have no deadline after a restore",
+        restore="""
+-        if contact.relax_at:
++        if False:
+""",
+        seeds=WIDE,
+    ),
+    fault(
+        "a line that is only named is never forgotten",
+        matching="""
+-        tables.idle_lines[need] = None  # until somebody enters it
+""",
+        seeds=WIDE,
+    ),
+    fault(
+        "who prefers an agent takes room that is kept for another",
+        matching="""
+-    return agent.room == EVERY or not is_kept(view, agent, contact.due_at - view.rules.grace_ms)
++    return True
+""",
+        seeds=WIDE,
+    ),
+    fault(
+        "who prefers an agent does not hear that room is kept no longer",
+        matching="""
+-        if agent.room not in (0, EVERY):
++        if False:
+""",
+        seeds=WIDE,
+    ),
+    fault(
+        "a contact waits on for the agent who has declined it",
+        decide="""
+-    lapse(contact, "declined", declined)
+""",
+        seeds=WIDE,
+    ),
+    fault(
+        "a contact waits on for an agent who has left",
+        decide="""
+-    all_lapse(view, agent.id, out)
+""",
+        seeds=WIDE,
+    ),
+    fault(
+        "a preference has no end",
+        evolve="""
+-    if event.prefer_until:
++    if False:
+""",
+        seeds=WIDE,
+    ),
+    fault(
+        "who must not have a contact is asked once declines lapse",
+        evolve="""
+-    tables.contacts[contact.id] = replace(contact, declined_by=contact.not_agents, retry_at=0)
++    tables.contacts[contact.id] = replace(contact, declined_by=(), retry_at=0)
+""",
+        seeds=WIDE,
+    ),
+    fault(
+        "who must not have a contact is asked in the queue it is passed to",
+        evolve="""
+-        declined_by=(*former.not_agents, event.agent_id) if event.retry_at else former.not_agents,
++        declined_by=(event.agent_id,) if event.retry_at else (),
+""",
+        seeds=WIDE,
     ),
     # ---- folding and restoring
     fault(

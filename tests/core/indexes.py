@@ -33,11 +33,11 @@ def check_indexes(tables: Tables) -> None:
 
 @lru_cache(100_000)
 def able(key: Any, need: Any) -> bool:
-    queues, skills, limits = key
-    queue, channel, wanted = need
+    groups, skills, limits = key
+    queue, channel, wanted, also = need
     levels = dict(skills)
     return (
-        queue in queues
+        any(group in groups for group in (queue, *also))
         and limits[CHANNELS.index(channel)] > 0
         and all(levels.get(skill, 0) >= level for skill, level in wanted)
     )
@@ -45,9 +45,17 @@ def able(key: Any, need: Any) -> bool:
 
 def check_lines(tables: Tables) -> None:
     waiting: dict[Any, list[Any]] = {}
+    personal: dict[str, list[Any]] = {}
     for contact in tables.contacts.values():
-        if contact.status == "waiting":
+        if contact.prefer_until:
+            assert contact.status in ("waiting", "offered") and contact.prefer in tables.agents
+            if contact.status == "waiting":
+                personal.setdefault(contact.prefer, []).append((contact.due_at, contact.seq, contact.id))
+        elif contact.status == "waiting":
             waiting.setdefault(contact.need, []).append((contact.due_at, contact.seq, contact.id))
+    assert {id: list(own) for id, own in tables.personal.items()} == {id: sorted(of) for id, of in personal.items()}
+    for own in tables.personal.values():
+        check_ordered(own)
     assert not waiting.keys() - tables.lines.keys(), "whoever waits stands in a line"
     for need, line in tables.lines.items():
         assert line.need == need
@@ -106,7 +114,8 @@ def check_bits(tables: Tables) -> None:
             levels[level] = levels.get(level, 0) | bit
         channels = [bits | bit * (limit > 0) for bits, limit in zip(channels, key[2], strict=True)]
     for need in tables.lines:
-        lines.setdefault(need[0], []).append(need)
+        for group in (need[0], *need[3]):
+            lines.setdefault(group, []).append(need)
     assert (tables.queue_bits, tables.channel_bits, tables.skill_bits) == (queues, channels, skills)
     for queue, found in tables.queue_benches.items():
         assert sorted(found) == sorted(benches.pop(queue, []))
@@ -141,7 +150,9 @@ def check_lineups(tables: Tables) -> None:
 
 
 def check_agendas(tables: Tables) -> None:
-    expected: dict[str, list[tuple[int, str]]] = {name: [] for name in (*AGENDAS.values(), "waits", "declines")}
+    expected: dict[str, list[tuple[int, str]]] = {
+        name: [] for name in (*AGENDAS.values(), "waits", "declines", "prefers", "relaxes")
+    }
     for contact in tables.contacts.values():
         assert (contact.deadline_at > 0) == (contact.status != "waiting"), contact
         if contact.deadline_at:
@@ -150,7 +161,13 @@ def check_agendas(tables: Tables) -> None:
             expected["waits"].append((contact.give_up_at, contact.id))
         if contact.retry_at:
             expected["declines"].append((contact.retry_at, contact.id))
-        assert bool(contact.retry_at) == bool(contact.declined_by), contact
+        if contact.prefer_until:
+            expected["prefers"].append((contact.prefer_until, contact.id))
+        if contact.relax_at:
+            expected["relaxes"].append((contact.relax_at, contact.id))
+        asked_once = contact.declined_by[len(contact.not_agents) :]
+        assert contact.declined_by == (*contact.not_agents, *asked_once), contact
+        assert bool(contact.retry_at) == bool(asked_once), contact
     expected["silences"] = [(source.deadline_at, source.id) for source in tables.sources.values()]
     expected["listings"] = [(row.until, row.customer) for row in tables.listed.values() if row.until]
     expected["openings"] = [(door.next_at, id) for id, door in tables.doors.items() if door.next_at]

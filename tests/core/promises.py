@@ -14,7 +14,7 @@ from engine.core import messages as m
 from engine.core.rules import Queue, Rules, hash_of
 from engine.streams.rules_bound import bounds
 
-Need = tuple[str, str, tuple[tuple[str, int], ...]]
+Need = tuple[str, str, tuple[tuple[str, int], ...], tuple[str, ...]]  # the last: whose agents, too
 Door = tuple[str, str]  # queue, channel
 Deadline = tuple[int, str, str]  # due_at, kind, id of the contact or source
 
@@ -50,16 +50,23 @@ class Case:
     declined: list[str] = field(default_factory=list)
     retry_at: int = 0
     under: int = 0  # the version of the rules by which it is due
-    need: Need = ("", "", ())
     customer_class: str = "unknown"
     allowed: bool = False
+    excluded: tuple[str, ...] = ()
+    prefer: str = ""
+    prefer_until: int = 0
+    asked: dict[str, int] = field(default_factory=dict)
+    step: int = 0
+    relax_at: int = 0
+    also: tuple[str, ...] = ()
+    need: Need = ("", "", (), ())
 
     def __post_init__(self) -> None:
         self.needs(self.queue, self.skills)
 
     def needs(self, queue: str, skills: dict[str, int]) -> None:
         self.queue, self.skills = queue, skills
-        self.need = (queue, self.channel, tuple(sorted(skills.items())))
+        self.need = (queue, self.channel, tuple(sorted(skills.items())), self.also)
 
 
 @dataclass(slots=True)
@@ -84,9 +91,10 @@ class Person:
         """Queue, channel, every skill at its level; room is another matter."""
         answer = self.known.get(need)
         if answer is None:
-            queue, channel, wanted = need
+            queue, channel, wanted, also = need
+            mine = {*self.queues, "\n" + self.team} if self.team else self.queues
             answer = self.known[need] = (
-                queue in self.queues
+                any(group in mine for group in (queue, *also))
                 and self.limits.get(channel, 0) > 0
                 and all(self.skills.get(skill, 0) >= level for skill, level in wanted)
             )
@@ -226,6 +234,8 @@ class Witness:
             found.must.add("channel-not-served")
         elif self.unwelcome(c):
             found.kinds = [m.ContactTurnedAway]
+        elif self.no_preference(c):
+            found.kinds = [m.ContactQueued, m.PreferenceLapsed]
         return found
 
     def unwelcome(self, c: m.RouteContact) -> str:
@@ -266,6 +276,20 @@ class Witness:
     def unlist(self, c: m.UnlistCustomer) -> Foreseen:
         return Foreseen(kinds=[m.CustomerUnlisted]) if c.customer in self.on_lists else Foreseen({"not-listed"})
 
+    def no_preference(self, c: m.RouteContact) -> str:
+        """Why the contact does not wait for the agent it prefers."""
+        assert self.rules is not None
+        if not c.prefer or not self.rules.times.prefer:
+            return ""
+        if c.prefer in c.not_agents:
+            return "excluded"
+        if c.prefer not in self.people:
+            return "not-here"
+        need = (c.queue_id, c.channel, tuple(sorted(self.needed(c.queue_id, c.skills).items())), ())
+        shown = self.doors.get((c.queue_id, c.channel))
+        shut = shown is not None and shown.shut
+        return "" if not shut and self.people[c.prefer].serves(need) else "not-able"
+
     def update(self, c: m.UpdateContact) -> Foreseen:
         case = self.open.get(c.contact_id)
         if case is None:
@@ -275,11 +299,12 @@ class Witness:
         updated = self.updated(case, c)
         if len(updated[1]) > 64:
             return Foreseen({"too-many-attributes"})
-        changed = updated != (case.skills, case.attributes)
+        changed = updated != (case.asked, case.attributes)
         return Foreseen(kinds=[m.ContactUpdated] if changed else [])
 
     def updated(self, case: Case, c: m.UpdateContact) -> tuple[dict[str, int], dict[str, str]]:
-        skills = case.skills if c.skills is None else self.needed(case.queue, c.skills)
+        """What it asks and what is known of it, then."""
+        skills = case.asked if c.skills is None else self.needed(case.queue, c.skills)
         return skills, {k: v for k, v in (case.attributes | c.attributes).items() if v}
 
     def accept(self, c: m.AcceptOffer) -> Foreseen:
@@ -302,8 +327,9 @@ class Witness:
         if case.status != "offered" or case.agent != c.agent_id:
             return Foreseen({"offer-gone"})
         asked = [*case.declined, c.agent_id]
-        others = [p for p in self.able(case) if p.ready and p.id not in asked]
-        return Foreseen(kinds=[m.OfferDeclined] if others else [m.OfferDeclined, m.DeclinesLapsed])
+        others = [p for p in self.able(case) if p.ready and p.id not in (*asked, *case.excluded)]
+        kinds: list[type[m.Event]] = [m.OfferDeclined] if others else [m.OfferDeclined, m.DeclinesLapsed]
+        return Foreseen(kinds=[*kinds, m.PreferenceLapsed] if case.prefer_until else kinds)
 
     def end(self, c: m.EndContact) -> Foreseen:
         case = self.open.get(c.contact_id)
@@ -388,7 +414,9 @@ class Witness:
         if any(self.open[id].status == "talking" for id in person.held):
             return Foreseen({"agent-has-contacts"})
         kinds: list[type[m.Event]] = [m.OfferRevoked] if person.offered else []
-        return Foreseen(kinds=[*kinds, *[m.WrapUpEnded] * len(person.held), m.AgentSignedOut])
+        kinds += [m.WrapUpEnded] * len(person.held)
+        wait_for_them = [case for case in self.open.values() if case.prefer_until and case.prefer == person.id]
+        return Foreseen(kinds=[*kinds, *[m.PreferenceLapsed] * len(wait_for_them), m.AgentSignedOut])
 
     def heartbeat(self, c: m.SourceHeartbeat) -> Foreseen:
         return Foreseen(kinds=[m.SourceHeard])
@@ -432,11 +460,13 @@ class Witness:
             m.QueueOpened,
             m.QueueClosed,
             m.CustomerUnlisted,
+            m.ContactMatchRelaxed,
         )
         fired = sum(type(event) in one_each for event in decided)
         told = Counter((e.queue_id, e.channel) for e in decided if type(e) is m.ContactTurnedAway)
         fired += len(told.keys() - {(e.queue_id, e.channel) for e in decided if type(e) is m.QueueClosed})
-        fired += sum(type(event) is m.DeclinesLapsed and event.reason == "time" for event in decided)
+        lapses = (m.DeclinesLapsed, m.PreferenceLapsed)
+        fired += sum(type(event) in lapses and event.reason == "time" for event in decided)
         fired += sum(type(event) is m.ContactEnded and event.by == "limit" for event in decided)
         fired += sum(type(event) is m.WrapUpEnded and event.reason == "limit" for event in decided)
         ended = Counter(
@@ -444,6 +474,8 @@ class Witness:
             for event in decided
             if type(event) in (m.ContactAbandoned, m.ContactEnded) and event.by == "adapter"
         )
+        over = {e.contact_id for e in decided if type(e) in (m.ContactTimedOut, m.ContactKept, m.ContactEnded)}
+        over |= {e.contact_id for e in decided if type(e) in (m.ContactAbandoned, m.ContactTurnedAway)}
         fired += len(set(ended) | {event.source for event in decided if type(event) is m.SourceLost})
         assert fired <= TICK_MOST, f"a tick fired {fired}"
         assert sum(ended.values()) + sum(told.values()) <= TICK_MOST, f"a tick ended {ended} and {told}"
@@ -456,7 +488,7 @@ class Witness:
             if kind == "silence" and (deadline in still and self.watched(id)):
                 self.met["a source was lost with more contacts than one tick ends"] += 1
                 continue
-            if kind == "door" and deadline in still and told:
+            if kind == "door" and deadline in still and (told or len(over) >= TICK_MOST):
                 self.met["a queue closed with more waiting than one tick tells"] += 1
                 continue
             if len(due) <= TICK_MOST or due_at < last:
@@ -477,6 +509,10 @@ class Witness:
                 yield case.deadline_at, case.status, case.id
             if case.retry_at:
                 yield case.retry_at, "declines", case.id
+            if case.prefer_until:
+                yield case.prefer_until, "prefers", case.id
+            if case.relax_at:
+                yield case.relax_at, "relaxes", case.id
         for id, (deadline_at, _) in self.sources.items():
             yield deadline_at, "silence", id
         for customer, (_, until) in self.on_lists.items():
@@ -494,8 +530,9 @@ class Witness:
                 next_at = case.deadline_at
             if case.give_up_at < next_at and status in ("waiting", "offered"):
                 next_at = case.give_up_at
-            if case.retry_at and case.retry_at < next_at:
-                next_at = case.retry_at
+            for at in (case.retry_at, case.prefer_until, case.relax_at):
+                if at and at < next_at:
+                    next_at = at
         for deadline_at, _ in self.sources.values():
             if deadline_at < next_at:
                 next_at = deadline_at
@@ -582,7 +619,10 @@ class Witness:
         return [(person, room) for person, room in found if room]
 
     def can_have(self, person: Person, room: list[str], case: Case) -> bool:
-        return case.channel in room and person.serves(case.need) and person.id not in case.declined
+        if case.prefer_until and case.prefer != person.id:
+            return False
+        asked = person.id not in case.declined and person.id not in case.excluded
+        return asked and case.channel in room and person.serves(case.need)
 
     def room_is_kept(self, person: Person, room: list[str], case: Case) -> bool:
         """For another whom the agent can serve, who needs more room, and who is due earlier by more than the grace."""
@@ -593,6 +633,8 @@ class Witness:
             and other.channel not in room
             and person.serves(other.need)
             and person.id not in other.declined
+            and person.id not in other.excluded
+            and not other.prefer_until
             and not self.shut(other)
             for other in self.waiting.values()
         )
@@ -642,7 +684,8 @@ class Witness:
             by_ms = case.first_queued_at - other.first_queued_at
             if by_ms <= 0 or other.under != self.version or other is case:
                 continue
-            if person.serves(other.need) and person.id not in other.declined and not self.shut(other):
+            asked = person.id not in (*other.declined, *other.excluded) and not other.prefer_until
+            if asked and person.serves(other.need) and not self.shut(other):
                 most_ms = self.bounds[other.queue, other.channel, other.tier, self.standing_of(other)]
                 assert by_ms <= most_ms, f"{case.id} overtakes {other.id} by {by_ms} ms, {most_ms} ms are the bound"
                 if by_ms * self.overtaken[-1][1] >= self.overtaken[-1][0] * most_ms:
@@ -658,7 +701,14 @@ class Witness:
     def note_choice(self, case: Case, chosen: Person, able: list[Person], standing: list[Person]) -> None:
         if len(able) > 1 and sum(person.idle_since == chosen.idle_since for person in able) > 1:
             self.met["two had been idle equally long"] += 1
-        if any(person.id in case.declined and person.idle_since < chosen.idle_since for person in standing):
+        idle_longer = [person for person in standing if person.idle_since < chosen.idle_since]
+        if case.prefer_until and any(person.serves(case.need) for person in idle_longer):
+            self.met["the preferred agent came before one longer idle"] += 1
+        if case.also and case.queue not in chosen.queues:
+            self.met["an agent of another queue or team served, the match being relaxed"] += 1
+        if any(person.id in case.excluded for person in idle_longer):
+            self.met["who is never to be asked was passed over"] += 1
+        if any(person.id in case.declined for person in idle_longer):
             self.met["who had declined was passed over"] += 1
         for other in self.waiting.values():
             if other.need == case.need:
@@ -694,7 +744,7 @@ class Witness:
 
     def contact_queued(self, e: m.ContactQueued) -> None:
         c = self.command
-        assert type(c) is m.RouteContact
+        assert type(c) is m.RouteContact and self.rules is not None
         assert e.contact_id not in self.open, "nobody is here twice"
         assert not self.barred(e.queue_id, e.channel), "nobody is let in outside the doors, nor more than may wait"
         assert not self.unwelcome(c), "nobody is let in who is blocked, or comes too often"
@@ -715,6 +765,12 @@ class Witness:
             self.at, self.at, e.due_at, e.give_up_at, dict(e.attributes), self.at, customer_class=of, allowed=allowed,
             under=self.version,
         )  # fmt: skip
+        case.asked, case.excluded, case.prefer = case.skills, tuple(dict.fromkeys(c.not_agents)), c.prefer
+        waits_for_one = c.prefer and self.rules.times.prefer and not self.no_preference(c)
+        case.prefer_until = self.at + self.rules.times.prefer * 1000 if waits_for_one else 0
+        case.relax_at = self.next_step_at(case)
+        assert (e.not_agents, e.prefer, e.prefer_until) == (case.excluded, c.prefer, case.prefer_until)
+        assert e.relax_at == case.relax_at
         self.open[case.id] = self.waiting[case.id] = case
         self.freed.add(case.id)
 
@@ -770,10 +826,82 @@ class Witness:
         c, case = self.command, self.waiting[e.contact_id]
         assert type(c) is m.UpdateContact and c.contact_id == e.contact_id
         assert e.queue_id == case.queue
-        assert (e.skills, e.attributes) == self.updated(case, c)
-        case.needs(case.queue, dict(e.skills))
+        was = case.asked
+        case.asked, attributes = self.updated(case, c)
+        if case.asked != was:
+            if case.step:
+                self.met["what a contact needs changed after its match had been relaxed"] += 1
+            case.needs(case.queue, self.relaxed(case))
+        assert e.skills == case.skills and e.attributes == attributes
+        assert e.asked == (case.asked if case.step and case.asked != was else None)
         case.attributes = dict(e.attributes)
         self.freed.add(case.id)
+
+    def steps_of(self, case: Case, step: int) -> list[Any]:
+        return list(self.queues[case.queue].widen[:step])
+
+    def relaxed(self, case: Case) -> dict[str, int]:
+        """The skills it needs after the steps it has gone."""
+        needs = dict(case.asked)
+        for step in self.steps_of(case, case.step):
+            for skill in step.drop:
+                needs.pop(skill, None)
+            for skill, level in step.lower.items():
+                if skill in needs:
+                    needs[skill] = min(level, needs[skill])
+        return needs
+
+    def next_step_at(self, case: Case) -> int:
+        times = [case.queued_at + step.after * 1000 for step in self.queues[case.queue].widen]
+        return min([at for at in times if at > self.at], default=0)
+
+    def contact_match_relaxed(self, e: m.ContactMatchRelaxed) -> None:
+        case = self.open[e.contact_id]
+        assert type(self.command) is m.Tick and 0 < case.relax_at <= self.at, "no match is relaxed before its time"
+        assert case.status in ("waiting", "offered") and e.queue_id == case.queue
+        step = sum(case.queued_at + each.after * 1000 <= self.at for each in self.queues[case.queue].widen)
+        if step > case.step + 1:
+            self.met["several steps of widening were due at once"] += 1
+        if step < case.step:
+            self.met["new rules took steps of widening back"] += 1
+        had, also = case.skills, set(case.also)
+        reason = ["rules-changed"] if step <= case.step else []
+        case.step = step
+        gone = self.steps_of(case, step)
+        queues = sorted({queue for each in gone for queue in each.queues if queue != case.queue})
+        teams = sorted({team for each in gone for team in each.teams})
+        case.also = (*("\n" + team for team in teams), *queues)
+        case.needs(case.queue, self.relaxed(case))
+        assert (e.step, e.skills, e.queues, e.teams) == (step, case.skills, tuple(queues), tuple(teams))
+        reason += ["skills-dropped"] * bool(had.keys() - case.skills.keys())
+        reason += ["skills-lowered"] * any(level < had.get(skill, 0) for skill, level in case.skills.items())
+        reason += ["queues-added"] * bool(set(queues) - also)
+        reason += ["teams-added"] * bool({"\n" + team for team in teams} - also)
+        assert e.reason == tuple(reason or ["as-before"])
+        self.seen.update(e.reason)
+        case.relax_at = self.next_step_at(case)
+        assert e.next_at == case.relax_at
+        if case.status == "waiting":
+            self.freed.add(case.id)
+
+    def preference_lapsed(self, e: m.PreferenceLapsed) -> None:
+        c, case = self.command, self.open[e.contact_id]
+        assert (e.queue_id, e.agent_id) == (case.queue, case.prefer)
+        self.seen[e.reason] += 1
+        if type(c) is m.RouteContact:
+            assert e.reason == self.no_preference(c) != "" and not case.prefer_until
+            return
+        assert case.prefer_until, "it waits for its agent once"
+        if e.reason == "time":
+            assert type(c) is m.Tick and case.prefer_until <= self.at, "it waits for its agent as long as the rules say"
+        elif e.reason == "no-answer":
+            assert type(c) is m.Tick and not self.people[case.prefer].ready
+        else:
+            assert type(c) is {"declined": m.DeclineOffer, "signed-out": m.SignOutAgent}[e.reason]
+            assert c.agent_id == case.prefer
+        case.prefer_until = 0
+        if case.status == "waiting":
+            self.freed.add(case.id)
 
     def offer_issued(self, e: m.OfferIssued) -> None:
         self.check_choice(e)
@@ -782,11 +910,14 @@ class Witness:
         assert e.queue_id == case.queue
         assert e.expires_at == self.at + self.own(case.queue, "offer") > self.at
         assert e.waited_ms == self.at - case.queued_at and e.idle_ms == self.at - person.idle_since
-        if e.reason[0] == "room-released":
+        if case.prefer_until:
+            assert e.reason[0] == "preferred" and person.id == case.prefer
+        elif e.reason[0] == "room-released":
             assert case.id not in self.freed
         else:
             assert e.reason[0] == ("longest-idle" if case.id in self.freed else "earliest-due")
         assert e.reason[1:] == (("after-decline",) if case.declined else ())
+        assert person.id not in case.excluded, "whom the contact must not have is never asked"
         self.seen.update(e.reason)
         case.status, case.since, case.agent, case.deadline_at = "offered", self.at, person.id, e.expires_at
         person.offered = case.id
@@ -800,6 +931,7 @@ class Witness:
         assert e.talk_until == self.at + self.own(case.queue, "talk") > self.at
         case.status, case.since, case.deadline_at = "talking", self.at, e.talk_until
         case.declined, case.retry_at = [], 0
+        case.prefer_until = case.relax_at = 0
         person.offered, person.idle_since = "", self.at
         person.held[case.id] = case.channel
 
@@ -855,19 +987,24 @@ class Witness:
         c, case = self.command, self.open[e.contact_id]
         assert type(c) is m.TransferContact and case.status == "talking" and case.agent == e.agent_id == c.agent_id
         assert (e.from_queue_id, e.queue_id, e.talked_ms) == (case.queue, c.queue_id, self.at - case.since)
-        assert e.skills == self.needed(e.queue_id, case.skills if c.skills is None else c.skills)
         assert e.target_ms == self.target(e.queue_id, case.tier)
         assert (e.head_start_ms, e.reason) == self.favour(case.tier, case.customer_class, case.allowed)
+        if case.step:
+            self.met["a contact was transferred after its match had been relaxed"] += 1
+        assert e.skills == self.needed(e.queue_id, case.asked if c.skills is None else c.skills)
         assert e.due_at == case.first_queued_at + e.target_ms - e.head_start_ms, "it keeps the time it first queued"
         if case.queued_at > case.first_queued_at:
             self.met["a contact was transferred twice"] += 1
         assert e.give_up_at == self.at + self.own(e.queue_id, "wait")
         self.rid(case)
+        case.step, case.also, case.asked, case.queued_at = 0, (), dict(e.skills), self.at
         case.needs(e.queue_id, dict(e.skills))
-        others = [p for p in self.able(case) if p.ready and p.id != e.agent_id]
+        case.relax_at = self.next_step_at(case)
+        assert e.relax_at == case.relax_at, "widening begins anew in the new queue"
+        others = [p for p in self.able(case) if p.ready and p.id not in (e.agent_id, *case.excluded)]
         assert e.retry_at == (self.at + self.rules.times.decline * 1000 if others else 0), "to others first"
         case.declined, case.retry_at = [e.agent_id] if others else [], e.retry_at
-        case.queued_at = case.since = self.at
+        case.since = self.at
         case.under = self.version
         case.due_at, case.give_up_at = e.due_at, e.give_up_at
         case.status, case.agent, case.deadline_at = "waiting", "", 0
@@ -1066,7 +1203,10 @@ class Witness:
         if self.rules is not None and self.rules.doors.repeats != e.rules.doors.repeats:
             self.visits.clear()
         self.rules, self.hash, self.version = e.rules, e.hash, e.version
-        self.queues = {queue.id: queue for queue in e.rules.queues}
+        former, self.queues = self.queues, {queue.id: queue for queue in e.rules.queues}
+        for case in self.open.values():
+            if case.status in ("waiting", "offered") and former[case.queue].widen != self.queues[case.queue].widen:
+                case.relax_at = self.at
         self.weights = {name: getattr(e.rules.weights, name) for name in CHANNELS}
         self.bounds = {
             (each.of.queue_id, each.of.channel, each.of.tier, each.of.standing): each.bound_s * 1000

@@ -33,6 +33,7 @@ from engine.core.rules import (
     Team,
     Times,
     Weights,
+    Widening,
 )
 from engine.core.step import next_due
 from engine.core.words import CLASSES
@@ -76,6 +77,8 @@ class Day:
         self.random = Random(seed)
         self.doors = Random(f"doors {seed}")  # of its own, so that days without doors are what they were
         self.has_doors = seed % 10 in (1, 6, 9)
+        self.widths = Random(f"widths {seed}")  # likewise
+        self.widens = seed >= 10 and (seed % 10 in (2, 5, 7) or seed % 20 == 9)
         self.now = START
         self.future: list[tuple[int, int, Callable[..., None], tuple[Any, ...]]] = []
         self.made = 0  # commands and future things, numbered
@@ -160,7 +163,25 @@ class Day:
         skills = self.levels(self.some(self.skills)[:1], 2) if r.random() < 0.25 else {}
         if self.has_doors:
             own |= self.own_doors()
+        if self.widens:
+            own["widen"] = self.widening()
         return Queue(id, channels=tuple(channels), skills=skills, **own)
+
+    def widening(self) -> tuple[Widening, ...]:
+        """Steps some seconds apart, sensible or not."""
+        w, after, steps = self.widths, 0, []
+        for _ in range(w.choice((0, 1, 1, 2, 3))):
+            after += w.choice((1, 3, 8, 20))
+            steps.append(
+                Widening(
+                    after,
+                    tuple(w.sample(SKILLS, w.choice((0, 0, 1, 2)))),
+                    {skill: w.randint(1, 3) for skill in w.sample(SKILLS, w.choice((0, 1, 1)))},
+                    tuple(w.sample(QUEUES, w.choice((0, 1, 1, 2)))),
+                    tuple(w.sample(("red", "blue", "green"), w.choice((0, 0, 1)))),
+                )
+            )
+        return tuple(steps)
 
     def own_doors(self) -> dict[str, Any]:
         """Hours and limits of a queue, or some of them."""
@@ -214,7 +235,8 @@ class Day:
             silence=r.choice((6, 15, 40)),
             lost=r.choice((3, 20, 60)),
         )
-        return replace(times, grace={20: 0, 60: 5, 200: 30}[times.wait])
+        times = replace(times, grace={20: 0, 60: 5, 200: 30}[times.wait])
+        return replace(times, prefer=self.widths.choice((0, 3, 10, 30)) if self.widens else 30)
 
     def weights(self) -> Weights:
         of = self.random.choice(((100, 33, 20), (100, 50, 25), (60, 41, 7), (70, 30, 30), (34, 33, 33), (100, 100, 1)))
@@ -384,9 +406,21 @@ class Day:
                 r.random() < 0.15,
                 {"lang": r.choice(("de", "en"))} if r.random() < 0.1 else {},
                 self.doors.choice(CLASSES) if self.has_doors else "unknown",
+                **self.particular(),
             ),
             adapter or r.choice(self.adapters),
         )
+
+    def particular(self) -> dict[str, Any]:
+        """Whom a contact would like to have, and whom it must not."""
+        w, said = self.widths, {}
+        if self.widens and w.random() < 0.15:
+            said["prefer"] = w.choice((*self.staff, "stranger"))
+        if self.widens and w.random() < 0.1:
+            said["not_agents"] = tuple(w.choices((*self.staff, "stranger"), k=w.choice((1, 1, 3))))
+            if w.random() < 0.1:
+                said["prefer"] = said["not_agents"][0]
+        return said
 
     def sign_in(self, id: str) -> None:
         assert self.witness.rules is not None
@@ -422,6 +456,8 @@ class Day:
         rules = self.other_rules()
         if rules.pool == POOL and rules != self.rules and self.doors.random() < 0.3:
             rules = self.with_doors(rules)
+        if rules.pool == POOL and self.widens and self.widths.random() < 0.4:
+            rules = replace(rules, queues=tuple(replace(queue, widen=self.widening()) for queue in rules.queues))
         self.say(m.PublishRules(rules), "operator")
         if self.witness.rules == rules:
             self.rules = rules
@@ -782,9 +818,12 @@ def same_contact(row: Any, case: Case) -> bool:
         and row.queued_at == case.queued_at
         and row.first_queued_at == case.first_queued_at
         and row.seq == case.seq
-        and row.declined_by == tuple(case.declined)
+        and row.declined_by == (*case.excluded, *case.declined)
         and row.retry_at == case.retry_at
         and row.attributes == case.attributes
+        and (row.prefer, row.prefer_until, row.not_agents) == (case.prefer, case.prefer_until, case.excluded)
+        and (row.step, row.relax_at, row.need[3]) == (case.step, case.relax_at, case.also)
+        and dict(row.asked or row.need[2]) == case.asked
         and (row.source, row.customer, row.tier, row.vip) == (case.source, case.customer, case.tier, case.vip)
         and (row.customer_class, row.allowed) == (case.customer_class, case.allowed)
     )

@@ -353,6 +353,7 @@ def test_everything_that_can_happen_on_such_a_day_happens():
         m.CommandFailed,
         *(m.ContactTurnedAway, m.ContactKept, m.QueueOpened, m.QueueClosed),  # this desk has no doors
         *(m.CustomerBlocked, m.CustomerAllowed, m.CustomerUnlisted),  # nor lists
+        *(m.ContactMatchRelaxed, m.PreferenceLapsed),  # nor steps of widening
     }
     assert set(m.EVENTS.values()) - never <= set(seen)
     assert not never & set(seen)

@@ -5,6 +5,7 @@ That the engine keeps it is held in every simulated day (tests/core/promises.py:
 
 import json
 import string
+from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 
@@ -94,9 +95,20 @@ def test_room_for_one_channel_and_not_another_is_found_exactly_where_some_load_l
     assert fits_alone(weights, limits, one, other) == expected
 
 
+def matches(queue: Queue) -> Iterator[tuple[dict[str, int], set[str], set[str]]]:
+    """What a contact needs, and whose agents may serve it too, before and after each step of widening."""
+    needs, also, teams = dict(queue.skills), set[str](), set[str]()
+    yield needs, also, teams
+    for step in queue.widen:
+        needs = {skill: level for skill, level in needs.items() if skill not in step.drop}
+        needs = {skill: min(level, step.lower.get(skill, level)) for skill, level in needs.items()}
+        also, teams = also | set(step.queues), teams | set(step.teams)
+        yield needs, also, teams
+
+
 def by_definition(rules: Rules) -> dict[tuple[str, str, str, bool], int]:
     """Every contact against every other that some agent serves beside it."""
-    compiled = compile_rules(rules)
+    compiled, queues = compile_rules(rules), {queue.id: queue for queue in rules.queues}
     doors = [(id, channel) for id, plan in compiled.queues.items() for channel in plan.channels]
 
     def lead(queue: str, tier: str, vip: bool) -> int:
@@ -108,9 +120,12 @@ def by_definition(rules: Rules) -> dict[tuple[str, str, str, bool], int]:
         served = [
             (queue, channel)
             for queue, channel in doors
-            if queue in agent.queues
-            and agent.limits[channel]
-            and all(skills.get(skill, 0) >= level for skill, level in compiled.queues[queue].skills.items())
+            if agent.limits[channel]
+            and any(
+                ({queue, *also} & {*agent.queues} or agent.team in teams)
+                and all(skills.get(skill, 0) >= level for skill, level in needs.items())
+                for needs, also, teams in matches(queues[queue])
+            )
         ]
         limits = tuple(agent.limits[c] if any(c == channel for _, channel in served) else 0 for c in CHANNELS)
         for (queue, channel), (other, way) in product(served, served):

@@ -574,7 +574,7 @@ def test_check_fails_for_mistakes_but_not_for_warnings(tmp_path):
         *shop,
         f"{folder}/bad.toml:4   queues[0].x: no such key. "
         "Known here: id, name, channels, skills, service_level, targets, offer, wrap_up, wait, talk, hours, on_close, "
-        "closed, full, waited, most_waiting, alternatives.",
+        "closed, full, waited, most_waiting, alternatives, widen.",
         f"{folder}/good.toml:5  warning: times.offer: an agent has 61 s to answer an offer, "
         "but the target of `now` is 60 s: one missed offer and the contact is late.",
         "Mistakes: 1, warnings: 1.",

@@ -164,6 +164,9 @@ def test_every_command_of_an_adapter_and_a_desk_is_taken(pool):
         ("complete-wrap-up", {"contact_id": "c1", "agent_id": "ann"}, ["wrap-up-ended"]),
         ("set-agent-not-ready", {"agent_id": "ann", "reason": "lunch"}, ["agent-became-not-ready"]),
         ("sign-out-agent", {"agent_id": "ann"}, ["agent-signed-out"]),
+        ("block-customer", {"customer": "k1", "reason": "abuse"}, ["customer-blocked"]),
+        ("allow-customer", {"customer": "k1"}, ["customer-allowed"]),
+        ("unlist-customer", {"customer": "k1"}, ["customer-unlisted"]),
     ]
     assert {kind for kind, _, _ in story} == COMMANDS.keys() - INTERNAL
     last, partition = -1, pool.partition

@@ -39,6 +39,8 @@ FAMILIES = {
     "unlisted": reasons.UNLISTED,
     "action": reasons.ACTIONS,
     "lapse": reasons.LAPSES,
+    "preference": reasons.PREFERENCE_LAPSES,
+    "relaxed": reasons.RELAXED,
     "not-ready": reasons.NOT_READY,
     "wrap-up-end": reasons.WRAP_UP_ENDS,
     "state": frozenset(STATES),
