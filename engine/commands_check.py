@@ -2,14 +2,19 @@
 
 import os
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import click
 import msgspec
 
+from engine.streams.journal import JournalBroken
+from engine.streams.log import LogProblem
 from engine.streams.mistakes import Lang, catalog, printable, render
 from engine.streams.rules_bound import as_documents, explained
 from engine.streams.rules_file import Reading, read_pools
+from engine.streams.rules_held import signed_in
+from engine.streams.sqlite_log import SqliteLog
 
 
 @click.command("check")
@@ -18,7 +23,13 @@ from engine.streams.rules_file import Reading, read_pools
 @click.option(
     "--lang", type=click.Choice(["en", "zh-CN"]), default="en", show_default=True, help="Language of sentences."
 )
-def check_command(path: Path, as_json: bool, lang: Lang) -> None:
+@click.option(
+    "--data",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="A log: also say what nobody can do who is signed in there at present.",
+)
+def check_command(path: Path, as_json: bool, lang: Lang, data: Path | None) -> None:
     """Check the rules of a pool, or of all pools in a folder.
 
     FILE is one pool, with the files that it includes; FOLDER is one pool for each *.toml right in it. All mistakes are
@@ -35,7 +46,14 @@ def check_command(path: Path, as_json: bool, lang: Lang) -> None:
 
     Exit status: 0 clean or warnings only, 1 mistakes, 2 wrong use of the command.
     """
-    readings = read_pools(path)
+    live = None
+    if data is not None:
+        try:
+            with closing(SqliteLog.open(data, create=False, read_only=True)) as log:
+                live = signed_in(log)
+        except (LogProblem, JournalBroken) as problem:
+            raise click.UsageError(str(problem)) from None
+    readings = read_pools(path, live=live)
     mistakes = [mistake for reading in readings for mistake in reading.mistakes]
     errors = sum(mistake.severity == "error" for mistake in mistakes)
     if as_json:

@@ -9,7 +9,7 @@ from itertools import pairwise
 from engine.core.rules import way_of
 from engine.core.words import CHANNELS
 
-from .hours import DAYS, BadHours, SaidHours, calendar, dates, edges_of, gaps, opening, week
+from .hours import DAYS, BadHours, SaidHours, calendar, dates, edges_of, gaps, horizon, opening, week
 from .rules_checks import Checked, numbered_queues, unknown, zone_unknown
 from .rules_shape import Found, Said, as_toml
 from .toml_lines import Path
@@ -111,7 +111,7 @@ def openings(seen: Checked, at: int) -> Iterator[Found]:
                 edges = edges_of(hours, seen.rules.holidays, seen.rules.time_zone, at).edges
             except (KeyError, ValueError, OSError):  # an unknown zone, said already
                 continue
-            if len(edges) < 2:
+            if len(edges) < 2 and edges != (horizon(at)[0],):  # one edge at the very beginning: it never closes
                 severe = not hours.weekly and not hours.open
                 yield Found(
                     ("hours", number, "id"),

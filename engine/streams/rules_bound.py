@@ -139,14 +139,14 @@ def _profiles(compiled: Compiled) -> list[tuple[dict[Door, None], tuple[int, ...
             continue
         doors: dict[Door, None] = {}
         for queue_id, plan in compiled.queues.items():
-            if any(_may_serve(profile, queue_id, plan.skills, width) for width in (AS_ASKED, *plan.widths)):
+            if any(may_serve(profile, queue_id, plan.skills, width) for width in (AS_ASKED, *plan.widths)):
                 doors |= {(queue_id, channel): None for channel in plan.channels if profile.limits[channel]}
         served = {channel for _, channel in doors}
         found[key] = doors, tuple(profile.limits[each] if each in served else 0 for each in CHANNELS)
     return list(found.values())
 
 
-def _may_serve(profile: Profile, queue_id: str, skills: dict[str, int], width: Width) -> bool:
+def may_serve(profile: Profile, queue_id: str, skills: dict[str, int], width: Width) -> bool:
     """Whether this agent may serve contacts of the queue whose match has been relaxed so far."""
     theirs = {queue_id, *width.queues} & set(profile.queues) or profile.team in width.teams
     return bool(theirs) and all(profile.skills.get(s, 0) >= n for s, n in relaxed(width, skills).items())

@@ -14,6 +14,7 @@ from engine.core.rules import FULL, Agent, Limits, Queue, Targets, Team
 from engine.core.words import CHANNELS, TIERS, Channel, Tier
 
 from .hours import SaidRules
+from .mistakes import Severity
 from .rules_shape import ARRAYS, At, Found, Said, as_toml, guessed
 from .toml_lines import Path
 
@@ -303,8 +304,9 @@ def roster_serves(seen: Checked) -> Iterator[Found]:
 
 def served(number: int, queue: Queue, profiles: list[Profile]) -> Iterator[Found]:
     path: Path = ("queues", number)
+    severity: Severity = "warning" if queue.widen else "error"  # others may come to it with time
     if not profiles:
-        yield Found((*path, "id"), "queue-unserved", {"id": as_toml(queue.id)})
+        yield Found((*path, "id"), "queue-unserved", {"id": as_toml(queue.id)}, severity=severity)
         return
     missing = False
     for skill, level in queue.skills.items():
@@ -315,10 +317,12 @@ def served(number: int, queue: Queue, profiles: list[Profile]) -> Iterator[Found
             have = tuple(sorted({name for each in profiles for name in each.skills}))
             guess = guessed(skill, have)
             parameters: Said = {"skill": as_toml(skill), "guess": as_toml(guess)}
-            yield Found(place, "skill-nobody-has", parameters, "did-you-mean-value" if guess else "")
+            yield Found(place, "skill-nobody-has", parameters, "did-you-mean-value" if guess else "", severity)
         elif best < level:
             missing = True
-            yield Found(place, "skill-too-high", {"skill": as_toml(skill), "level": level, "best": best})
+            yield Found(
+                place, "skill-too-high", {"skill": as_toml(skill), "level": level, "best": best}, severity=severity
+            )
     if missing:
         return
     able = [
@@ -326,7 +330,7 @@ def served(number: int, queue: Queue, profiles: list[Profile]) -> Iterator[Found
     ]
     if not able:
         skills = tuple(f"{skill} {level}" for skill, level in queue.skills.items())
-        yield Found((*path, "skills"), "skills-not-together", {"skills": skills})
+        yield Found((*path, "skills"), "skills-not-together", {"skills": skills}, severity=severity)
         return
     for channel in dict.fromkeys(queue.channels):
         if not any(takes(each, channel) for each in able):

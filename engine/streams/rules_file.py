@@ -10,7 +10,7 @@ import re
 import stat
 import time
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,9 @@ from .doors_checks import doors_checks
 from .hours import SaidRules, worked_out
 from .mistakes import Mistake, Parameter, render
 from .rules_checks import Checked, checks
+from .rules_held import SignedIn
 from .rules_shape import ARRAYS, BAD, INCLUDE, SHAPE, At, Found, Said, as_toml, dotted, shaped, unknown_key
+from .sense_checks import live_checks, sense_checks
 from .widening_checks import widening_checks
 
 __all__ = ["Mistake", "Reading", "parse_rules", "read_pools", "read_rules", "render"]
@@ -50,10 +52,13 @@ class Reading(Struct, frozen=True):
     said: SaidRules | None = None
 
 
-def read_rules(path: Path, at: int | None = None) -> Reading:
+Live = Mapping[str, Sequence[SignedIn]]  # by pool, who is signed in
+
+
+def read_rules(path: Path, at: int | None = None, live: Live | None = None) -> Reading:
     """The rules of the pool in this file. at: the time for which hours are worked out, in milliseconds since the epoch;
-    now where none is said."""
-    return _Pool(str(path), at).read(path)
+    now where none is said. live: where it is known, the rules are held against it, too."""
+    return _Pool(str(path), at, live).read(path)
 
 
 def parse_rules(text: str, name: str, at: int | None = None) -> Reading:
@@ -61,7 +66,7 @@ def parse_rules(text: str, name: str, at: int | None = None) -> Reading:
     return _Pool(name, at).parse(text)
 
 
-def read_pools(path: Path, at: int | None = None) -> list[Reading]:
+def read_pools(path: Path, at: int | None = None, live: Live | None = None) -> list[Reading]:
     """The pools of a file, or of the files *.toml right in a folder, in the order of their names.
 
     A file that another one includes is no pool of its own. Two files with one pool id are an error of the second.
@@ -72,8 +77,8 @@ def read_pools(path: Path, at: int | None = None) -> list[Reading]:
     except (OSError, ValueError) as problem:
         return [_about_all(path, "unreadable", {"reason": _reason(problem)})]
     if not is_folder:
-        return [read_rules(path, at)]
-    pools = {resolved(each): _Pool(str(each), at) for each in found}
+        return [read_rules(path, at, live)]
+    pools = {resolved(each): _Pool(str(each), at, live) for each in found}
     readings = {resolved(each): pools[resolved(each)].read(each) for each in found}
 
     def is_part(file: Path) -> bool:
@@ -144,8 +149,9 @@ class _File:
 class _Pool:
     """Files on their way to rules."""
 
-    def __init__(self, name: str, at: int | None = None) -> None:
+    def __init__(self, name: str, at: int | None = None, live: Live | None = None) -> None:
         self.name = name
+        self.live = live or {}
         self.at = time.time_ns() // 1_000_000 if at is None else at
         self.files: list[_File] = []
         self.mistakes: list[Mistake] = []
@@ -284,6 +290,10 @@ class _Pool:
         if said is not None:
             seen = Checked(said, self.merged, numbers, torn, self.complete)
             found += [*checks(seen), *doors_checks(seen, self.at), *widening_checks(seen)]
+            if not self.mistakes:
+                found += sense_checks(seen, found)
+            if said.pool in self.live and not torn:
+                found += live_checks(seen, self.live[said.pool])
         self.mistakes += map(self.mistake, found)
         order = {file.name: number for number, file in enumerate(self.files)}
         self.mistakes.sort(key=lambda each: (order.get(each.file, len(order)), each.line, each.where))

@@ -1,15 +1,15 @@
-"""Which rules held at a position of a log, and a pool's rules as TOML that can be published again."""
+"""Which rules held at a position of a log and who is signed in there; a pool's rules as TOML to be published again."""
 
 import json
 import re
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import Struct
 
-from engine.core.messages import RulesPublished, Turn
+from engine.core.messages import AgentProfileChanged, AgentSignedIn, AgentSignedOut, RulesPublished, Turn
 from engine.core.rules import Hours, Rules
 
 from .hours import DAY_MIN
@@ -42,6 +42,31 @@ def held_at(log: Log, position: int | None = None) -> dict[str, Held]:
             if type(event) is RulesPublished:
                 held[event.rules.pool] = Held(event.rules, event.version, event.hash, turn.position, turn.at)
     return held
+
+
+class SignedIn(NamedTuple):
+    """What somebody who is signed in serves."""
+
+    queues: tuple[str, ...]
+    skills: dict[str, int]
+
+
+def signed_in(log: Log) -> dict[str, list[SignedIn]]:
+    """By pool of the log, who is signed in after its last turn. JournalBroken: the journal cannot be read on."""
+    pools: dict[str, dict[str, SignedIn]] = {}
+    reader = Reader()
+    for record in log.journal():
+        turn = reader.read(record)
+        if not isinstance(turn, Turn):
+            continue
+        for event in turn.events:
+            if isinstance(event, AgentSignedIn | AgentProfileChanged):
+                pools[turn.command.pool][event.agent_id] = SignedIn(event.queues, event.skills)
+            elif type(event) is AgentSignedOut:
+                del pools[turn.command.pool][event.agent_id]
+            elif type(event) is RulesPublished:
+                pools.setdefault(turn.command.pool, {})
+    return {pool: list(agents.values()) for pool, agents in pools.items()}
 
 
 # ---- TOML

@@ -13,11 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.commands_check import check_command
+from engine.core.messages import SignInAgent, SignOutAgent
 from engine.core.rules import Agent, Limits, Queue, Rules, Targets, Times, compile_rules
+from engine.embedded import Embedded
 from engine.streams.mistakes import Mistake, catalog
 from engine.streams.rules_bound import explained
 from engine.streams.rules_file import Reading, parse_rules, read_pools, read_rules, render
 from engine.streams.rules_shape import ARRAYS, SHAPE, as_toml, dotted, element, guessed, seconds_of
+from engine.streams.sqlite_log import SqliteLog
 
 TESTS = Path(__file__).resolve().parents[1]
 BAD = sorted((TESTS / "bad_rules").glob("*.toml"))
@@ -65,6 +68,7 @@ def test_the_planted_faults_are_many_and_of_every_kind():
         *("missing-file", "folder", "not-a-file", "unreadable", "too-large", "no-pools", "pool-twice"),
         *("include-needs-file", "include-too-many", "toml", "toml-too-deep", "not-understood"),
         *("toml-statement", "toml-unclosed-table"),
+        *("nobody-signed-in", "queue-nobody-signed-in", "skill-nobody-signed-in"),  # of a log
         *("hours-no-workdays", "hours-no-holidays"),  # in test_hours.py: they depend on the day
     }
     assert len(BAD) >= 25
@@ -107,7 +111,7 @@ def test_what_just_fits_is_no_mistake():
         skills = {{ english = 100 }}
         [[agents]]
         id = "bob"
-        queues = ["orders"]
+        queues = ["{long}"]
         skills = {{ {skills} }}
     """
     assert parse_rules(text, "pool.toml").mistakes == []
@@ -562,6 +566,34 @@ def test_check_says_of_clean_rules_what_they_hold(tmp_path):
     first, *bound = output.splitlines()
     assert (code, first) == (0, f"{path}: pool desk, queues: 1, teams: 0, agents: 0. Nothing to mend.")
     assert bound == explained(parse_rules(SMALL, "pool.toml").rules)
+
+
+def test_check_says_what_nobody_can_do_who_is_signed_in(tmp_path):
+    text = SMALL + '[[queues]]\nid = "tax"\nskills = { tax = 3 }\n[[queues]]\nid = "law"\n'
+    folder = written(tmp_path, pool=text)
+    log = SqliteLog.open(tmp_path / "log")
+    host = Embedded(log, lambda: AUTUMN)
+    host.publish(parse_rules(text, "pool.toml").rules)
+
+    def found() -> list[tuple[int, str]]:
+        code, output = check(folder / "pool.toml", "--data", tmp_path / "log", "--json")
+        assert code == 0
+        return [(each["line"], each["code"]) for each in json.loads(output)["pools"][0]["mistakes"]]
+
+    assert found() == [(1, "nobody-signed-in")]
+    host.ask(SignInAgent("ann", True, ("orders", "tax"), {"tax": 2}), "1", "desk", "desk")
+    host.ask(SignInAgent("bob", True, ("law",)), "2", "desk", "desk")
+    assert found() == [(6, "skill-nobody-signed-in")]
+    host.ask(SignOutAgent("bob"), "3", "desk", "desk")
+    assert found() == [(6, "skill-nobody-signed-in"), (8, "queue-nobody-signed-in")]
+    log.close()
+    code, output = check(folder / "pool.toml", "--data", tmp_path / "none")
+    assert code == 2 and "none" in output
+
+
+def test_a_queue_that_never_closes_is_not_one_that_never_opens():
+    text = SMALL + 'hours = "always"\n[[hours]]\nid = "always"\nweekly = ["daily 00:00-24:00"]\n'
+    assert codes(parse_rules(text, "pool.toml")) == []
 
 
 def test_check_fails_for_mistakes_but_not_for_warnings(tmp_path):
