@@ -15,7 +15,7 @@ from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
-from engine.embedded import spare_the_collector
+from engine.service import spare_the_collector
 from engine.streams.codec import read_command
 from engine.streams.journal import read_turn, write_turn
 from engine.streams.partition import Partition

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from engine.core.restore import rows_of
-from engine.embedded import Embedded, spare_the_collector
+from engine.embedded import Embedded
+from engine.service import spare_the_collector
 from engine.streams.codec import read_command
 from engine.streams.sqlite_log import SqliteLog
 

@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from engine.embedded import Embedded, spare_the_collector
+from engine.embedded import Embedded
+from engine.service import spare_the_collector
 from engine.streams.codec import read_command
 from engine.streams.journal import Marker, Reader, read_turn, write_marker
 from engine.streams.log import Record

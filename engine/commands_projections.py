@@ -1,6 +1,5 @@
 """`waitline projections`: one of the processes that publish what happens on a log on Kafka."""
 
-import asyncio
 import multiprocessing
 import os
 import signal
@@ -17,6 +16,7 @@ from engine.agents.connection import Connection
 from engine.commands_options import kafka_options
 from engine.commands_worker import checked
 from engine.logs import set_up_logs
+from engine.service import run
 from engine.streams.topics import DEVELOPMENT, Shape
 
 log_ = structlog.get_logger("waitline.projections")
@@ -42,7 +42,7 @@ def projections_command(connection: Connection, prefix: str, group: str, develop
     usual = DEVELOPMENT if development else Shape()
     shape = Shape(prefix, replication=usual.replication, min_insync=usual.min_insync)
     try:
-        sys.exit(asyncio.run(_work(connection, shape, group)))
+        sys.exit(run(_work(connection, shape, group)))
     except KeyboardInterrupt:
         sys.exit(0)  # before it had started
 
@@ -64,7 +64,7 @@ def _publish(connection: Connection, shape: Shape) -> None:
 
     set_up_logs()
     Thread(target=_end_with_parent, daemon=True).start()
-    asyncio.run(Projections(connection, shape).run())
+    run(Projections(connection, shape).run())
 
 
 def _end_with_parent() -> None:

@@ -26,10 +26,11 @@ from engine.commands_options import kafka_options
 from engine.core.deadlines import NONE
 from engine.core.messages import CommandRefused, Turn
 from engine.core.rules import Rules
-from engine.embedded import Embedded, spare_the_collector
+from engine.embedded import Embedded
 from engine.live import Live
 from engine.logs import set_up_logs
 from engine.planning.day import Day, still_there
+from engine.service import run, spare_the_collector
 from engine.streams.codec import envelope_of, write_command
 from engine.streams.host import Host
 from engine.streams.hours import WARN_DAYS, Renewal, SaidRules, ends_at
@@ -139,7 +140,7 @@ def serve_command(
         live = Live(engine)
         await _serve(live, host, port, token, [live.run(), renew(live, renewal)])
 
-    uvicorn_run(main)
+    run(main())
 
 
 def _serve_kafka(connection: Connection, prefix: str, host: str, port: int, token: str) -> None:
@@ -166,7 +167,7 @@ def _serve_kafka(connection: Connection, prefix: str, host: str, port: int, toke
         await _serve(door, host, port, token, [door.run()])
 
     try:
-        uvicorn_run(main)
+        run(main())
     except LogProblem as problem:
         _fail(str(problem))
 
@@ -222,7 +223,7 @@ def demo_command(data: Path, config: Path, speed: float, seed: int, port: int, l
 
         await _serve(live, "127.0.0.1", port, "", [simulate(live, pool, clock, speed, seed, renewal)], announced)
 
-    uvicorn_run(main)
+    run(main())
 
 
 _SAID = {
@@ -431,14 +432,3 @@ def _listen(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
         _fail(f"Port {port} of {host} cannot be had ({error.strerror}). --port chooses another.")
-
-
-def uvicorn_run(main: Callable[[], Awaitable[None]]) -> None:
-    try:
-        import uvloop
-
-        runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
-    except ImportError:
-        runner = asyncio.Runner()
-    with runner:
-        runner.run(main())  # type: ignore[arg-type]

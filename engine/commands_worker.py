@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from engine.agents.connection import Connection
 from engine.commands_options import kafka_options
 from engine.logs import set_up_logs
+from engine.service import run
 from engine.streams.hours import SaidRules
 from engine.streams.mistakes import render
 from engine.streams.rules_file import read_pools
@@ -71,7 +72,7 @@ def worker_command(
     shape = Shape(prefix, replication=usual.replication, min_insync=usual.min_insync)
     name = name or f"{socket.gethostname()}-{os.getpid()}"
     try:
-        sys.exit(asyncio.run(_work(connection, shape, rules, name, group, with_projections)))
+        sys.exit(run(_work(connection, shape, rules, name, group, with_projections)))
     except KeyboardInterrupt:
         sys.exit(0)  # before it had started
 

@@ -4,7 +4,6 @@ A loop that can be read at a glance: decode, step, encode, append. Everything he
 writing a snapshot's bytes, which may be done by another.
 """
 
-import gc
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 
@@ -367,11 +366,3 @@ class _Poison(Exception):
         super().__init__(error)
         self.index = index
         self.error = error
-
-
-def spare_the_collector() -> None:
-    """What has been recovered stays, and need not be looked at again; rows hold no cycles, so looking seldom is enough.
-    7 % of the time of a turn, as measured."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 50, 50)

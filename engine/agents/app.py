@@ -1,7 +1,6 @@
 """The Faust app of the routing worker: settings, the processor, and a process that outlives its broker's absences."""
 
 import asyncio
-import gc
 import signal
 import tempfile
 from collections.abc import Awaitable, Callable, Sequence
@@ -14,6 +13,7 @@ from faust.types import TP
 from yarl import URL
 
 from engine.core.rules import Rules
+from engine.service import spare_the_collector, take_turns_soon
 from engine.streams.topics import COMMANDS, Shape
 
 from .batching import BatchConsumer, BatchTransport
@@ -54,6 +54,8 @@ def routing_app(connection: Connection, shape: Shape, group: str, folder: str) -
 async def until_stopped(once: Callable[[asyncio.Event], Awaitable[None]]) -> None:
     """`once` is an app from its start to its stop, which the event asks for, or its crash; after that, it is started
     again. Until SIGTERM or SIGINT."""
+    spare_the_collector()
+    take_turns_soon()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -93,7 +95,6 @@ class RoutingWorker:
 
     async def run(self) -> None:
         """Until SIGTERM or SIGINT. A broker that is away is waited for."""
-        gc.set_threshold(20_000, 50, 50)  # rows hold no cycles: looking seldom is enough
         await until_stopped(self._once)
 
     async def _once(self, stop: asyncio.Event) -> None:

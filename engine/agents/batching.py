@@ -22,6 +22,7 @@ from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, T
 from faust.types import TP
 from yarl import URL
 
+FETCH_WAIT_MS = 20  # what the broker may hold back an answer for more to come: other partitions wait behind it
 HELD_S = 0.02  # how soon a partition is looked at again that was held and has been let go
 
 
@@ -49,11 +50,17 @@ class _Thread(AIOKafkaConsumerThread):
     """All but `__init__` runs in the client's thread."""
 
     def __init__(self, consumer: "BatchConsumer", **named: Any) -> None:
-        super().__init__(consumer, **named)
+        super().__init__(consumer, thread_loop=type(consumer.loop)(), **named)  # of the kind of the worker's own loop
+        self._close_thread_loop_on_stop = True
         self.batched = consumer.batched
         self._numbers = itertools.count(1)
         self.seeks: dict[TP, int] = {}
         self.held: set[TP] = set()
+
+    def _create_worker_consumer(self, transport: Transport) -> AIOKafkaConsumer:
+        consumer = super()._create_worker_consumer(transport)
+        consumer._fetch_max_wait_ms = FETCH_WAIT_MS  # Faust says 1,500
+        return consumer
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         self.seeks.clear()  # positions are others now

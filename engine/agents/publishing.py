@@ -35,7 +35,8 @@ from .routing import producer_of
 
 SNAPSHOT_TURNS = 20_000  # a start folds at most about so many turns: a fifth of a second
 ROUND = 2_000  # records published at once: some tens of milliseconds before others get a word in
-FLIGHT = 3  # rounds that wait for the broker's answers while the next ones are made
+FLIGHT = 3  # rounds that wait for the broker's answers while the next ones are made,
+FEW = 200  # and one only, where fewer records than that wait to be published
 AHEAD = 20_000  # records polled and not yet published, before the partition is held
 WATCH_S = 2.0  # how often the end of `status` is looked at while nothing is written
 AGAIN_S, AGAIN_MOST_S = 1.0, 30.0
@@ -92,7 +93,7 @@ class Projection:
         self.number = number
         self.done = Saved()  # what we ourselves have seen acknowledged
         self._polled: deque[Any] = deque()  # events of Faust; the value of each is a Poll
-        self._ahead = 0  # records in them
+        self.ahead = 0  # records in them
         self._news = asyncio.Event()
         self._unacknowledged: deque[Any] = deque()  # events taken whose records are yet to be published
         self._end = 0  # of the journal, as far as it has been polled
@@ -102,8 +103,8 @@ class Projection:
         poll: Poll = event.value
         self._polled.append(event)
         self._end = max(self._end, poll.end)
-        self._ahead += len(poll.records)
-        if self._ahead > AHEAD:
+        self.ahead += len(poll.records)
+        if self.ahead > AHEAD:
             self.around.hold(self.number)
         self._news.set()
 
@@ -115,8 +116,8 @@ class Projection:
             events.append(self._polled.popleft())
             self._unacknowledged.append(events[-1])
             size += len(events[-1].value.records)
-        self._ahead -= size
-        if self._ahead <= AHEAD // 2:
+        self.ahead -= size
+        if self.ahead <= AHEAD // 2:
             self.around.let_go(self.number)
         if not self._polled:
             self._news.clear()
@@ -224,6 +225,9 @@ class _Sitting:
                     if not heard and not self.flight:
                         await self._watch()
                     continue
+                if self.flight and self.projection.ahead < FEW:  # they go with those that come meanwhile
+                    await asyncio.wait([self.flight[0].answers])
+                    await self._settle()
                 await self._publish_polls(self.projection.taken())
         finally:
             for round_ in self.flight:

@@ -20,6 +20,7 @@ from msgspec import Struct
 
 from engine.core.messages import PublishRules
 from engine.core.rules import Rules, hash_of
+from engine.service import spare_the_collector
 from engine.streams.codec import Envelope, envelope_of, json_encode, write_command
 from engine.streams.hours import Renewal
 from engine.streams.journal import Place
@@ -35,7 +36,8 @@ from .taking import Rows, Taken, keep, now_ms, take
 
 ROUND = 1_000  # commands that are decided before anybody else gets a word in: some 20 ms
 BACKLOG = 4_000  # commands polled and not yet decided, from which on no more are polled
-FLIGHT = 3  # batches on their way to the journal
+FLIGHT = 3  # batches on their way to the journal,
+FEW = 200  # and one only, where fewer commands than that wait to be decided
 BATCH_BYTES = 1 * MIB
 REQUEST_BYTES = JOURNAL.largest  # a turn of up to 4 MiB is a batch by itself
 SNAPSHOT_TURNS = 100_000  # a start folds at most about so many turns: two seconds
@@ -127,6 +129,7 @@ class Owner:
         if self.serving:
             self.polls.put_nowait(event)
             self.backlog += len(event.value.records)
+            self.news.set()
             if self.backlog > BACKLOG:
                 self.worker.hold(self.number)
 
@@ -164,9 +167,11 @@ class Owner:
         taken = self.taken = await take(self.log, self.producer, self.worker.name, self.failed)
         self.polls: asyncio.Queue[Any] = asyncio.Queue()
         self.flight: asyncio.Queue[tuple[Any, int, Any]] = asyncio.Queue(FLIGHT)
-        self.backlog = self.turns = 0
+        self.news = asyncio.Event()  # of another poll, or an append that is done with
+        self.backlog = self.turns = self.flying = 0
         self.renewal = Renewal(self.worker.rules)
         self.seek_number = -1
+        spare_the_collector()
         self.worker.let_go(self.number)
         self.serving = True
         await self._seek()
@@ -232,6 +237,7 @@ class Owner:
     async def _round(self) -> None:
         """What has been polled meanwhile, up to a thousand commands: decided together, appended together."""
         event = await self.polls.get()
+        await self._room()
         records: list[bytes] = []
         count, last = 0, None
         while True:
@@ -251,6 +257,13 @@ class Owner:
             event = self.polls.get_nowait()
         await self._append(records, last)
         await asyncio.sleep(0)  # the network, and other partitions
+
+    async def _room(self) -> None:
+        """A few commands wait for the append before them, and go with those that come meanwhile: with an append for
+        each handful, all would wait for those of three others."""
+        while self.flying >= (1 if self.backlog < FEW else FLIGHT):
+            self.news.clear()
+            await self.news.wait()
 
     def _decide(self, poll: Poll) -> tuple[list[Entry], list[Decided]]:
         self.backlog -= len(poll.records)
@@ -273,6 +286,7 @@ class Owner:
             while start < len(records) and batch.append(key=None, value=records[start], timestamp=None):
                 start += 1
             appended = await self.producer.send_batch(batch, topic, partition=self.number)
+            self.flying += 1
             await self.flight.put((appended, start - begin, event if start == len(records) else None))
         if not records and event is not None:
             await self.flight.put((None, 0, event))
@@ -290,6 +304,8 @@ class Owner:
                     ownership.failed_append(str(problem))
                     raise Lost(ownership.lost) from problem
                 ownership.appended(said.offset, count)
+                self.flying -= 1
+                self.news.set()
             if event is not None:
                 event.ack()
             self.flight.task_done()

@@ -46,7 +46,7 @@ class Altered(Struct, frozen=True, omit_defaults=True):
 
 
 def alter(altered: Altered) -> None:
-    from engine.agents import app, taking
+    from engine.agents import app, routing, taking
     from engine.agents.routing import Owner
     from engine.core import decide
     from engine.core.messages import EndContact
@@ -96,6 +96,7 @@ def alter(altered: Altered) -> None:
         case "before an append":
             at(Owner, "_append", lambda _, records, last: bool(records))
         case "between two appends":
+            routing.FEW = 0  # the storm's few commands would else wait for the append before them
             at(Ownership, "decide", lambda ownership, batch: bool(ownership.flight))
         case "after an append":
             at(Ownership, "appended")
