@@ -22,7 +22,8 @@ from engine.streams.codec import envelope_of, write_command
 from engine.streams.topics import COMMANDS
 
 from .latency import quantile
-from .public import POOL, SHAPE, make_topics, worker
+from .public import SHAPE, make_topics, worker
+from .steady import POOL
 
 COUNT, WARM, GAP_S = 2_000, 200, 0.005
 

@@ -10,37 +10,38 @@ the same commands as of the durable benchmark.
 """
 
 import asyncio
-import gc
 import multiprocessing
 import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
+from engine import service
 from engine.agents.broker import Broker, BrokerProblem, fetch_jars, find_java
 from engine.agents.connection import Connection
 from engine.agents.partition_log import PartitionLog, entries
 from engine.agents.routing import producer_of
-from engine.core import messages as m
-from engine.core.rules import Queue, Rules
-from engine.streams.codec import envelope_of, write_command
-from engine.streams.journal import read_turn
+from engine.streams.journal import Reader
 from engine.streams.partition import Partition
-from engine.streams.topics import COMMANDS, JOURNAL, TOPICS, Shape
+from engine.streams.topics import COMMANDS, JOURNAL, TOPICS, Shape, partition_of
 
 from .latency import quantile
-from .world import POOL, START, Traffic, World
+from .steady import RATE, drive, turns
+from .world import START, Timed, Traffic, World
 
-WAITING, COUNT, PLAIN = 10_000, 60_000, 4_000
+WAITING, COUNT, PLAIN = 10_000, 50_000, 4_000
 ROUNDS = 2
-AHEAD_MS = 86_400_000  # the world lives tomorrow: no deadline of it has passed by the worker's clock
-RATE, SECONDS, WARM_S, AGENTS = 2_000, 12, 2, 500
+SHARED_WAITING, SHARED_AGENTS, SHARED_COUNT = 2_000, 2_000, 30_000  # of each of two partitions
+# The world lives tomorrow: no deadline of it has passed by the worker's clock.
+AHEAD_MS = int(time.time() * 1000) - START + 86_400_000
+POOLS = sorted((f"pool-{number}" for number in range(2)), key=lambda pool: partition_of(pool, 2))
 JAVA_LONG = str((1 << 63) - 1)
 
 
@@ -77,6 +78,9 @@ async def _measure(address: str, say: Callable[[str], None]) -> dict[str, float 
         last = {name: rates[-1] for name, rates in found.items()}
         say("; ".join(f"{name} {rate.wall:,.0f}/s, {rate.cpu:,.0f} per CPU second" for name, rate in last.items()))
     delays, bare_delays = await steady(address, worker), await steady(address, bare_loop)
+    logs = [list(log_of(pool)) for pool in POOLS]
+    filled = 1 + SHARED_WAITING + SHARED_AGENTS
+    one, two = [await shared(address, workers, logs, filled) for workers in (1, 2)]
     figures: dict[str, float | int | str] = {
         "per_s": round(statistics.median(rate.wall for rate in found["worker"])),
         "per_cpu_s": round(statistics.median(rate.cpu for rate in found["worker"])),
@@ -88,13 +92,22 @@ async def _measure(address: str, say: Callable[[str], None]) -> dict[str, float 
         "p99_ms": round(quantile(delays, 0.99), 1),
         "bare_p50_ms": round(quantile(bare_delays, 0.5), 1),
         "bare_p99_ms": round(quantile(bare_delays, 0.99), 1),
+        "two_workers": round(two / one, 2),
+        "cores": os.cpu_count() or 0,
     }
     say(f"{figures['per_s']:,} commands/s (bar 40,000), {figures['per_cpu_s']:,} per CPU second")
     say(f"{figures['of_bare']} of the bare loop (bar 0.8); by processor {figures['of_bare_cpu']}")
     say(f"{figures['times_plain']} times a plain Faust agent (bar 12); by processor {figures['times_plain_cpu']}")
     say(f"to the accepted turn at {RATE:,}/s: p50 {figures['p50_ms']} ms, p99 {figures['p99_ms']} ms (bars 10, 40)")
     say(f"the bare loop: p50 {figures['bare_p50_ms']} ms, p99 {figures['bare_p99_ms']} ms")
+    say(
+        f"two workers {figures['two_workers']} times one ({two:,.0f} and {one:,.0f}/s; bar 1.6 where cores allow: "
+        f"these {figures['cores']} are shared with the broker)"
+    )
     return figures
+
+
+Work = Callable[[str, str, int], None]  # broker, prefix, partitions
 
 
 class Rate(NamedTuple):
@@ -112,8 +125,8 @@ def ratio(found: dict[str, list[Rate]], other: str, by: str) -> float:
 # ---- the log and its load
 
 
-async def topics(address: str, prefix: str, *, simulated: bool) -> Shape:
-    shape = Shape(prefix, 1, 1, 1)
+async def topics(address: str, prefix: str, *, simulated: bool, partitions: int = 1) -> Shape:
+    shape = Shape(prefix, partitions, 1, 1)
     admin = AIOKafkaAdminClient(bootstrap_servers=address)
     await admin.start()
     made = []
@@ -121,33 +134,45 @@ async def topics(address: str, prefix: str, *, simulated: bool) -> Shape:
         settings = shape.settings(topic)
         if simulated and topic is COMMANDS:
             settings |= {"message.timestamp.type": "CreateTime", "message.timestamp.after.max.ms": JAVA_LONG}
-        made.append(NewTopic(shape.named(topic), 1, 1, topic_configs=settings))
+        made.append(NewTopic(shape.named(topic), partitions, 1, topic_configs=settings))
     await admin.create_topics(made)
     await admin.close()
     await asyncio.sleep(1)
     return shape
 
 
-async def load(address: str, shape: Shape, log: Iterable[tuple[int, bytes]]) -> None:
-    ahead = int(time.time() * 1000) - START + AHEAD_MS
+async def load(address: str, shape: Shape, log: Iterable[Timed], partition: int = 0) -> None:
     topic = shape.named(COMMANDS)
     async with AIOKafkaProducer(bootstrap_servers=address, acks="all", max_batch_size=1 << 19, linger_ms=5) as producer:
         for at, body in log:
-            sent = await producer.send(topic, body, key=POOL.encode(), timestamp_ms=at + ahead)
+            sent = await producer.send(topic, body, partition=partition, timestamp_ms=at + AHEAD_MS)
         await sent
 
 
-async def bulk(address: str, shape: Shape, work: Callable[[str, str], None], skip: int) -> Rate:
+async def bulk(address: str, shape: Shape, work: Work, skip: int) -> Rate:
     """Of a process that finds all commands in the topic, after the first `skip`."""
-    process = multiprocessing.get_context("spawn").Process(target=work, args=(address, shape.prefix))
+    with running(work, address, shape) as pid:
+        async with PartitionLog(Connection(address), shape, 0) as log:
+            return await _rate(log, skip, await log.end(COMMANDS), pid)
+
+
+@contextmanager
+def running(work: Work, address: str, shape: Shape) -> Iterator[int]:
+    """A process of it; its id."""
+    process = multiprocessing.get_context("spawn").Process(target=work, args=(address, shape.prefix, shape.partitions))
     process.start()
     assert process.pid is not None
     try:
-        async with PartitionLog(Connection(address), shape, 0) as log:
-            return await _rate(log, skip, await log.end(COMMANDS), process.pid)
+        yield process.pid
     finally:
         process.terminate()
         process.join()
+
+
+def log_of(pool: str) -> Iterator[Timed]:
+    traffic = Traffic(World(agents=SHARED_AGENTS, pool=pool))
+    yield from traffic.fill(SHARED_WAITING)
+    yield from traffic.go_on(SHARED_COUNT)
 
 
 async def _rate(log: PartitionLog, skip: int, last: int, pid: int) -> Rate:
@@ -169,21 +194,21 @@ def cpu_s(pid: int) -> float:
 # ---- the three
 
 
-def worker(address: str, prefix: str) -> None:
+def worker(address: str, prefix: str, partitions: int) -> None:
     """The product's worker, as `waitline worker` runs it."""
     from engine.agents.app import RoutingWorker
 
-    asyncio.run(RoutingWorker(Connection(address), Shape(prefix, 1, 1, 1), name="bench").run())
+    service.run(RoutingWorker(Connection(address), Shape(prefix, partitions, 1, 1), name=f"bench-{os.getpid()}").run())
 
 
-def bare_loop(address: str, prefix: str) -> None:
+def bare_loop(address: str, prefix: str, _: int) -> None:
     """What is left without Faust, ownership, clock and rejections: read, step, append, three batches in flight."""
 
-    async def run() -> None:
+    async def loop() -> None:
         shape = Shape(prefix, 1, 1, 1)
         commands, journal = TopicPartition(shape.named(COMMANDS), 0), shape.named(JOURNAL)
         partition = Partition()
-        gc.set_threshold(20_000, 50, 50)  # as the worker does
+        service.spare_the_collector()  # as the worker does
         flight: list[asyncio.Future[object]] = []
         async with AIOKafkaConsumer(bootstrap_servers=address, max_poll_records=1000) as consumer:
             producer = producer_of(Connection(address))
@@ -205,10 +230,10 @@ def bare_loop(address: str, prefix: str) -> None:
                 while len(flight) > 3:
                     await flight.pop(0)
 
-    asyncio.run(run())
+    service.run(loop())
 
 
-def plain_agent(address: str, prefix: str) -> None:
+def plain_agent(address: str, prefix: str, _: int) -> None:
     """What a Faust tutorial would write: per event one table write and one send."""
     import faust
 
@@ -239,61 +264,60 @@ def plain_agent(address: str, prefix: str) -> None:
 # ---- how soon
 
 
-async def steady(address: str, work: Callable[[str, str], None]) -> list[float]:
-    """Delays in ms from the moment at which a command should have been sent until its turn is read; open loop. Contacts
-    are routed, accepted, ended and wrapped up."""
+async def steady(address: str, work: Work) -> list[float]:
+    """Delays in ms until the turns of commands are read."""
     shape = await topics(address, f"bench-steady-{time.time_ns()}.", simulated=False)
+    watch = turns(shape)
+    with running(work, address, shape):
+        await drive(address, shape, watch)
+    return watch.delays
+
+
+# ---- two workers
+
+
+async def shared(address: str, workers: int, logs: Sequence[Sequence[Timed]], filled: int) -> float:
+    """Commands a second of two partitions, each with one of the logs, shared by so many workers. The first `filled` of
+    each are decided before the clock runs; the others come at once, in batches that have been made before."""
+    shape = await topics(address, f"bench-shared-{time.time_ns()}.", simulated=True, partitions=len(logs))
     topic = shape.named(COMMANDS)
-    process = multiprocessing.get_context("spawn").Process(target=work, args=(address, shape.prefix))
-    process.start()
-    should: dict[str, float] = {}
-    delays: list[float] = []
-    try:
-        producer = AIOKafkaProducer(bootstrap_servers=address, acks="all", linger_ms=0)
-        reader = AIOKafkaConsumer(bootstrap_servers=address, fetch_max_wait_ms=500)
-        async with producer, reader:
-            journal = TopicPartition(shape.named(JOURNAL), 0)
-            reader.assign([journal])
-            await reader.seek_to_beginning(journal)
-            reading = asyncio.create_task(_read(reader, journal, should, delays))
-            begin = [m.PublishRules(Rules(POOL, (Queue("sales"),)))]
-            for number, command in enumerate(
-                [*begin, *(m.SignInAgent(f"a{i}", True, ("sales",)) for i in range(AGENTS))]
-            ):
-                await producer.send(topic, _body(command, f"in-{number}"), key=POOL.encode())
-            await asyncio.sleep(6)
-            began = time.monotonic()
-            for number in range(RATE * SECONDS):
-                due = began + number / RATE
-                if (left := due - time.monotonic()) > 0:
-                    await asyncio.sleep(left)
-                command = m.RouteContact(f"c{number // 2}", "sms", "sales")
-                if number % 2:
-                    command = m.EndContact(f"c{number // 2}", "customer")
-                if due > began + WARM_S:
-                    should[f"{number}"] = due
-                await producer.send(topic, _body(command, f"{number}"), key=POOL.encode())
-            await asyncio.sleep(2)
-            reading.cancel()
-    finally:
-        process.terminate()
-        process.join()
-    assert not should, f"{len(should)} commands without a turn"
-    return delays
+    async with AsyncExitStack() as stack:
+        producer = AIOKafkaProducer(bootstrap_servers=address, acks="all", max_batch_size=1 << 19)
+        await stack.enter_async_context(producer)
+        partitions = [
+            await stack.enter_async_context(PartitionLog(Connection(address), shape, number))
+            for number in range(len(logs))
+        ]
+        for number, log in enumerate(logs):
+            await load(address, shape, log[:filled], number)
+        for _ in range(workers):
+            stack.enter_context(running(worker, address, shape))
+        while len({await owner(each, filled) for each in partitions} - {""}) < workers:
+            await asyncio.sleep(0.2)
+        ready = [(number, batch) for number, log in enumerate(logs) for batch in batches(producer, log[filled:])]
+        most = 0.99 * sum(map(len, logs))
+        began_at, began = sum([await each.end(JOURNAL) for each in partitions]), time.perf_counter()
+        for number, batch in ready:
+            await producer.send_batch(batch, topic, partition=number)
+        while (end := sum([await each.end(JOURNAL) for each in partitions])) < most:
+            await asyncio.sleep(0.01)
+        return (end - began_at) / (time.perf_counter() - began)
 
 
-async def _read(
-    reader: AIOKafkaConsumer, journal: TopicPartition, should: dict[str, float], delays: list[float]
-) -> None:
-    while True:
-        found = (await reader.getmany(journal, timeout_ms=1000)).get(journal, [])
-        now = time.monotonic()
-        for record in found:
-            if not record.value.startswith(b'{"marker"'):
-                due = should.pop(read_turn(record.value).command.id, None)
-                if due is not None:
-                    delays.append((now - due) * 1000)
+async def owner(log: PartitionLog, filled: int) -> str:
+    """The worker that has the partition, once that many turns stand there."""
+    end, reader = await log.end(JOURNAL), Reader()
+    if end > filled:
+        async for records in log.journal(0, end):
+            for record in records:
+                reader.read(record)
+    return reader.marker.worker if reader.marker else ""
 
 
-def _body(command: m.Command, id: str) -> bytes:
-    return write_command(envelope_of(command, id, "bench", POOL))
+def batches(producer: AIOKafkaProducer, log: Sequence[Timed]) -> Iterator[Any]:
+    batch = producer.create_batch()
+    for at, body in log:
+        while batch.append(key=None, value=body, timestamp=at + AHEAD_MS) is None:
+            yield batch
+            batch = producer.create_batch()
+    yield batch

@@ -27,7 +27,10 @@ class World:
     """requirements: distinct needs that contacts come with; profiles: distinct sets of queues and skills that agents
     have."""
 
-    def __init__(self, seed: int = 1, requirements: int = 200, profiles: int = 300, agents: int = 10_000) -> None:
+    def __init__(
+        self, seed: int = 1, requirements: int = 200, profiles: int = 300, agents: int = 10_000, pool: str = POOL
+    ) -> None:
+        self.pool = pool
         r = self.random = random.Random(seed)
         self.queues = [f"queue-{i}" for i in range(20)]
         skills = [f"skill-{i}" for i in range(30)]
@@ -57,7 +60,7 @@ class World:
         self.contacts = 0
 
     def rules(self) -> Rules:
-        return Rules(POOL, tuple(Queue(queue) for queue in self.queues), times=Times(wait=30 * 86_400))
+        return Rules(self.pool, tuple(Queue(queue) for queue in self.queues), times=Times(wait=30 * 86_400))
 
     def contact(self) -> m.RouteContact:
         r = self.random
@@ -112,7 +115,7 @@ class Traffic:
             self.at = self._clock
         own = type(command) is m.Tick
         source = "waitline" if own else f"pbx-{self.position % 7}"
-        envelope = envelope_of(command, f"{self.position:x}", source, POOL)
+        envelope = envelope_of(command, f"{self.position:x}", source, self.world.pool)
         events = step(self.tables, command, source, envelope.id, self.position, self.at)
         self.position += 1
         for event in events:

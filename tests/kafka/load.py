@@ -48,6 +48,7 @@ class People:
 
     def __init__(self, pool: str, seed: int = 1) -> None:
         self.pool = pool
+        self.seed = seed
         self.random = random.Random(f"{pool}/{seed}")
         self.number = itertools.count()
 
@@ -60,7 +61,7 @@ class People:
     def commands(self) -> Iterator[bytes]:
         r = self.random
         for number in itertools.count():
-            queue, contact = r.randrange(QUEUES), f"contact-{number}"
+            queue, contact = r.randrange(QUEUES), f"contact-{self.seed}-{number}"
             agents = [f"a{queue}", f"b{queue}"]
             yield self._of(m.RouteContact(contact, "call", f"queue-{queue}", vip=r.random() < 0.1))
             what = r.random()
