@@ -6,11 +6,33 @@ import sys
 import orjson
 import structlog
 
+SELDOM_S = 10.0
+KEPT = 1_000
+
+
+class Seldom(logging.Filter):
+    """Of what libraries say, the same thing once in ten seconds: a client tries a broker that is away a hundred times a
+    second, and says so each time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: dict[tuple[str, object], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        what = record.name, record.msg  # before its arguments are put in
+        let_through = record.created - self._said.get(what, 0.0) >= SELDOM_S
+        if let_through:
+            if len(self._said) >= KEPT:
+                self._said.clear()
+            self._said[what] = record.created
+        return let_through
+
 
 def set_up_logs() -> None:
-    logging.basicConfig(
-        level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s"
-    )
+    libraries = logging.StreamHandler()
+    libraries.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    libraries.addFilter(Seldom())
+    logging.basicConfig(level=logging.WARNING, handlers=[libraries])
     terminal = sys.stderr.isatty()
     render = (
         [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]  # rich's would show rows

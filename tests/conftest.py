@@ -27,6 +27,7 @@ NEEDS = {
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--rewrite", action="store_true", help="write the transcripts anew; read the difference")
     parser.addoption("--minutes", type=float, default=10, help="how long the long storm lasts")
+    parser.addoption("--seed", type=int, help="with which the long storm begins; by chance without")
 
 
 @pytest.fixture
