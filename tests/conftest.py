@@ -14,6 +14,9 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 NODE_MODULES = Path(__file__).with_name("kafka") / "node" / "node_modules"
 CHROMIUM = Path("/usr/bin/chromium")
 
+# Brokers of tests live for seconds: half of their time would go into compiling for the years to come.
+os.environ.setdefault("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1")
+
 # A marker -> whether what it needs is there, and how it comes there.
 NEEDS = {
     "needs_shared": (SHARED.exists, "the folder shared/ is not beside the repository"),

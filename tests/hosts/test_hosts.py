@@ -23,6 +23,7 @@ from engine.streams.memory_log import MemoryLog
 from engine.streams.partition import Partition
 from engine.streams.sqlite_log import SqliteLog
 from engine.streams.topics import COMMANDS, Shape
+from tests.kafka.altered import Altered
 from tests.kafka.workers import WorkerProcess
 
 DESKS = ("desk", "shop", "clinic")  # on Kafka each in a partition of its own
@@ -87,7 +88,8 @@ class OnKafka:
     async def open(self) -> None:
         self.workers += 1
         name = f"worker-{self.workers}"
-        self.worker = WorkerProcess(self.folder.parent, self.broker, self.shape, name, config=self.folder)
+        program = Altered(session_s=2).program  # who is killed is soon missed
+        self.worker = WorkerProcess(self.folder.parent, self.broker, self.shape, name, program, config=self.folder)
         event, count = ("rules-published", len(DESKS)) if self.workers == 1 else ("partition-taken", 3)
         await asyncio.to_thread(self.worker.wait, event, count)
         self.host = KafkaHost(Connection(self.broker), self.shape)

@@ -16,6 +16,11 @@ from engine.agents.broker import Broker, BrokerProblem, fetch_jars, find_java
 from engine.agents.connection import Connection
 from engine.streams.topics import DEVELOPMENT, Shape
 
+SOON = {
+    "group.min.session.timeout.ms": "1000",  # who dies in a test is missed after 2 or 3 s, not after 6
+    "broker.session.timeout.ms": "3000",  # and a broker that was killed is back so much sooner
+}
+
 _prefixes = itertools.count(1)
 
 
@@ -60,7 +65,7 @@ class Breakable(Broker):
 @pytest.fixture(scope="session")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """host:port of a broker that all tests share: not to be harmed. Asking for it marks a test `broker`."""
-    one = Breakable(tmp_path_factory.mktemp("kafka"))
+    one = Breakable(tmp_path_factory.mktemp("kafka"), SOON)
     one.up(0)
     yield one.address
     one.down()

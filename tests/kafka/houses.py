@@ -18,9 +18,10 @@ from engine.streams.views import Views
 from tests.kafka.load import begin, go_on, pools, send
 from tests.kafka.workers import WORKER, WorkerProcess
 
-# As `waitline projections`, with a snapshot after every few turns.
+# As `waitline projections`, with a snapshot after every few turns and a session that soon ends.
 OFTEN = """
 from engine.agents import projections
+projections.SESSION_S = 3
 from engine.__main__ import main
 projections.Projections.__init__.__kwdefaults__["snapshot_turns"] = 400
 main()

@@ -21,17 +21,13 @@ from engine.agents.partition_log import PartitionLog
 from engine.streams.topics import JOURNAL, Shape
 from tests.kafka import oracle, public
 from tests.kafka.altered import Altered
-from tests.kafka.brokers import Breakable
+from tests.kafka.brokers import SOON, Breakable
 from tests.kafka.houses import House
 from tests.kafka.load import Load, begin, send
 from tests.kafka.proxy import Proxy
 from tests.kafka.workers import WorkerProcess
 
 PER_S = 500
-SETTINGS = {
-    "group.min.session.timeout.ms": "1000",  # workers of storms are given up after 3 s, not after 6
-    "broker.session.timeout.ms": "3000",  # a broker that was killed is back so much sooner
-}
 INSIDE = "10.199.77.1"  # the broker, as who lives in a network namespace of a test sees it
 
 _seeds = itertools.count(2)
@@ -52,7 +48,7 @@ class StormyBroker(Breakable):
         }
         super().__init__(
             data,
-            SETTINGS
+            SOON
             | {
                 "listeners": ",".join(f"{name}://{at}" for name, (at, _) in listeners.items()),
                 "advertised.listeners": ",".join(f"{name}://{said}" for name, (_, said) in listeners.items()),

@@ -20,7 +20,7 @@ async def test_nothing_is_lost_or_out_of_order_when_who_publishes_is_killed_and_
     house = house(4)
     await house.worker()
     first = await house.projections("first", 4)
-    load = asyncio.create_task(house.goes_on(15_000, 2500))
+    load = asyncio.create_task(house.goes_on(8_000, 2000))
     await house.says(first, "snapshot-kept", 4)
     first.kill()
     second = await house.projections("second", 4)
@@ -29,7 +29,7 @@ async def test_nothing_is_lost_or_out_of_order_when_who_publishes_is_killed_and_
     third = await house.projections("third", 2)
     await load
     seen = await public.check(house.broker, house.shape)
-    assert seen.events > 12_000
+    assert seen.events > 7_000
     assert third.stop() == 0
     await house.goes_on(1000, 1000)
     await public.check(house.broker, house.shape)
@@ -40,7 +40,7 @@ async def test_who_was_stopped_and_wakes_up_leaves_no_older_status_behind(house)
     house = house(2)
     await house.worker()
     first = await house.projections("first", 2)
-    load = asyncio.create_task(house.goes_on(9000, 600))
+    load = asyncio.create_task(house.goes_on(6000, 600))
     await asyncio.sleep(3)
     first.freeze()
     second = await house.projections("second", 2)

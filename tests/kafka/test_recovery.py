@@ -69,6 +69,7 @@ async def decided(log, id, within_s=120):
             await asyncio.sleep(0.05)
 
 
+@SLOW
 async def test_when_one_of_two_workers_is_killed_its_partitions_stand_still_for_the_session_and_three_seconds(
     storm_log,
 ):
