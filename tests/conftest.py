@@ -48,7 +48,8 @@ def shared() -> Path:
 @pytest.hookimpl(tryfirst=True)  # before -m chooses by marker
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        fixtures = getattr(item, "fixturenames", ())
+        made = getattr(item, "_fixtureinfo", None)  # by where a fixture is made: a file may have `topics` of its own
+        fixtures = {name for name, of in made.name2fixturedefs.items() if of[-1].baseid == "tests"} if made else set()
         if "shared" in fixtures:
             item.add_marker("needs_shared")
         if not {"broker", "brokers", "broker_on_small_disk", "stormy", "topics"}.isdisjoint(fixtures):
