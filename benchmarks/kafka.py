@@ -34,11 +34,11 @@ from engine.streams.topics import COMMANDS, JOURNAL, TOPICS, Shape, partition_of
 
 from .latency import quantile
 from .steady import RATE, drive, turns
-from .world import START, Timed, Traffic, World
+from .world import POOL, START, Timed, Traffic, World
 
-WAITING, COUNT, PLAIN = 10_000, 50_000, 4_000
+WAITING, COUNT, PLAIN = 10_000, 40_000, 4_000
 ROUNDS = 2
-SHARED_WAITING, SHARED_AGENTS, SHARED_COUNT = 2_000, 2_000, 30_000  # of each of two partitions
+SHARED_WAITING, SHARED_AGENTS, SHARED_COUNT = 2_000, 2_000, 20_000  # of each of two partitions
 # The world lives tomorrow: no deadline of it has passed by the worker's clock.
 AHEAD_MS = int(time.time() * 1000) - START + 86_400_000
 POOLS = sorted((f"pool-{number}" for number in range(2)), key=lambda pool: partition_of(pool, 2))
@@ -145,7 +145,7 @@ async def load(address: str, shape: Shape, log: Iterable[Timed], partition: int 
     topic = shape.named(COMMANDS)
     async with AIOKafkaProducer(bootstrap_servers=address, acks="all", max_batch_size=1 << 19, linger_ms=5) as producer:
         for at, body in log:
-            sent = await producer.send(topic, body, partition=partition, timestamp_ms=at + AHEAD_MS)
+            sent = await producer.send(topic, body, key=POOL.encode(), partition=partition, timestamp_ms=at + AHEAD_MS)
         await sent
 
 

@@ -34,7 +34,7 @@ from .partition_log import GENERATIONS, PartitionLog, turn_of, write_snapshot
 from .routing import producer_of
 
 SNAPSHOT_TURNS = 20_000  # a start folds at most about so many turns: a fifth of a second
-ROUND = 2_000  # records published at once: some tens of milliseconds before others get a word in
+ROUND = 500  # records published at once: some fifty milliseconds before others get a word in
 FLIGHT = 3  # rounds that wait for the broker's answers while the next ones are made,
 FEW = 200  # and one only, where fewer records than that wait to be published
 AHEAD = 20_000  # records polled and not yet published, before the partition is held
