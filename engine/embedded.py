@@ -16,7 +16,8 @@ from engine.core.rules import Rules
 from engine.core.step import next_due
 from engine.streams.board import Board
 from engine.streams.board import Rows as BoardRows
-from engine.streams.codec import BadCommand, Encoding, envelope_of, write_command
+from engine.streams.codec import BadCommand, Encoding, Envelope, envelope_of, read_command, write_command
+from engine.streams.errands import errands, not_taken, outstanding
 from engine.streams.host import Asked, Outcome, status_of
 from engine.streams.journal import (
     JournalBroken,
@@ -68,6 +69,8 @@ class Embedded:
         self.boards: dict[str, Board] = {}
         self.place = Place()
         self._position = self._offset = self._turns_since = 0
+        self._errands: list[Envelope] = []  # what is still to be said to other pools
+        self._on_errand = False
         self._put_off: dict[str, int] = {}  # pools whose last tick came to nothing: when the next one may come
         self._recover()
         first = self._reader.first
@@ -77,6 +80,8 @@ class Embedded:
         self.time: TimeKind = time
         self.name = first.log if first else name
         self._take()
+        self._errands = list(outstanding(self.partition))
+        self._run_errands()
 
     # ---- what is asked
 
@@ -116,8 +121,33 @@ class Embedded:
             last = records[-1]
             assert last.position is not None
             self.place = Place(last.offset, self.partition.owner, last.position, self.partition.chain)
-            self._show([made.turn for _, made in decided if isinstance(made, Decided) and made.turn is not None])
+            turns = [made.turn for _, made in decided if isinstance(made, Decided) and made.turn is not None]
+            self._show(turns)
+            for turn in turns:
+                self._errands += errands(self.partition, turn)
+            self._run_errands()
         return outcomes
+
+    def _run_errands(self) -> None:
+        """What turns ask of other pools, which are in this log, too. Where it takes nothing now, that is kept for the
+        next tick; a start finds it again."""
+        while self._errands and not self._on_errand:
+            sent, self._errands, self._on_errand = self._errands, [], True
+            asked = []
+            for each in sent:
+                body = write_command(each)
+                asked.append((*read_command(body), body))
+            try:
+                outcomes = self.submit(asked)
+            except LogProblem as problem:
+                log_.warning("errands-put-off", count=len(sent), reason=str(problem))
+                self._errands = sent + self._errands
+                return
+            finally:
+                self._on_errand = False
+            for (_, _, body), outcome in zip(asked, outcomes, strict=True):
+                if outcome.problem is not None:
+                    self._errands += not_taken(body)
 
     def _decide(
         self, asked: Sequence[Asked], failed: dict[int, str]
@@ -174,6 +204,7 @@ class Embedded:
 
     def tick(self) -> bool:
         """Appends a tick for each pool that has something due, a few at a time. True: there may be more."""
+        self._run_errands()
         for _ in range(TICKS_AT_ONCE):
             due, pool = self._next_due()
             if due == NONE or due > self.at:

@@ -120,11 +120,15 @@ REFUSED = {
     + "5.0 > transfer-contact contact_id=c1 agent_id=ann queue_id=letters",
     "queue-in-use": DROPPED,
     "roster-in-rules": LISTED + "1.0 > sign-in-agent agent_id=ann queues=sales",
+    "too-late": SMALL
+    + "1.0 > take-over contact_id=c1 channel=call queue_id=sales source=pbx errand=1/7/3 from_pool=bureau until=0.5 "
+    + "due_at=0.0 first_queued_at=0.0",
     "too-many-attributes": SMALL
     + f"1.0 > route-contact contact_id=c1 channel=call queue_id=sales {FULL}\n"
     + "2.0 > update-contact contact_id=c1 attributes={one-more:x}",
     "unknown-agent": SMALL + "1.0 > set-agent-ready agent_id=ann",
     "unknown-contact": SMALL + "1.0 > end-contact contact_id=c1 by=customer",
+    "unknown-errand": SMALL + "1.0 > confirm-overflow errand=7/3 by_pool=bureau accepted=true",
     "unknown-queue": SMALL + "1.0 > route-contact contact_id=c1 channel=call queue_id=sale",
     "wrong-pool": ELSEWHERE,
 }

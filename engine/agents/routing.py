@@ -22,6 +22,7 @@ from engine.core.messages import PublishRules
 from engine.core.rules import Rules, hash_of
 from engine.service import spare_the_collector
 from engine.streams.codec import Envelope, envelope_of, json_encode, write_command
+from engine.streams.errands import errands, not_taken, outstanding
 from engine.streams.hours import Renewal
 from engine.streams.journal import Place
 from engine.streams.log import Entry, LogProblem
@@ -166,7 +167,7 @@ class Owner:
         began = time.monotonic()
         taken = self.taken = await take(self.log, self.producer, self.worker.name, self.failed)
         self.polls: asyncio.Queue[Any] = asyncio.Queue()
-        self.flight: asyncio.Queue[tuple[Any, int, Any]] = asyncio.Queue(FLIGHT)
+        self.flight: asyncio.Queue[tuple[Any, int, Any, list[Envelope]]] = asyncio.Queue(FLIGHT)
         self.news = asyncio.Event()  # of another poll, or an append that is done with
         self.backlog = self.turns = self.flying = 0
         self.renewal = Renewal(self.worker.rules)
@@ -199,6 +200,7 @@ class Owner:
                 group.create_task(each) for each in (self._acknowledge(), self._look(), self._tick(), self._renew())
             ]
             writing = group.create_task(self._publish(self.renewal.due(now_ms())))
+            group.create_task(self._send(list(outstanding(self.taken.partition))))
             while not self.stopping:
                 await self._round()
                 if self.turns >= self.worker.snapshot_turns and writing.done():
@@ -239,6 +241,7 @@ class Owner:
         event = await self.polls.get()
         await self._room()
         records: list[bytes] = []
+        asked: list[Envelope] = []  # of other pools
         count, last = 0, None
         while True:
             try:
@@ -251,11 +254,12 @@ class Owner:
                 last = event
                 count += len(decided)
                 records += [made.record for made in decided if made.record is not None]
+                asked += self._asked(found, decided)
                 await self._reject(found, decided)
             if count >= ROUND or self.polls.empty():
                 break
             event = self.polls.get_nowait()
-        await self._append(records, last)
+        await self._append(records, last, asked)
         await asyncio.sleep(0)  # the network, and other partitions
 
     async def _room(self) -> None:
@@ -277,8 +281,18 @@ class Owner:
         self.taken.clock.read(found, decided, self.taken.partition)
         return found, decided
 
-    async def _append(self, records: list[bytes], event: Any) -> None:
-        """The records in order, in as many batches as they need. The last one acknowledges the round."""
+    def _asked(self, found: Sequence[Entry], decided: Sequence[Decided]) -> list[Envelope]:
+        asked = []
+        for entry, made in zip(found, decided, strict=True):
+            if made.turn is not None:
+                asked += errands(self.taken.partition, made.turn)
+            if made.problem is not None:
+                asked += not_taken(entry.body)
+        return asked
+
+    async def _append(self, records: list[bytes], event: Any, asked: list[Envelope]) -> None:
+        """The records in order, in as many batches as they need. With the last one the round is acknowledged, and what
+        its turns ask of other pools is sent."""
         topic = self.worker.shape.named(JOURNAL)
         start = 0
         while start < len(records):
@@ -287,16 +301,17 @@ class Owner:
                 start += 1
             appended = await self.producer.send_batch(batch, topic, partition=self.number)
             self.flying += 1
-            await self.flight.put((appended, start - begin, event if start == len(records) else None))
+            last = start == len(records)
+            await self.flight.put((appended, start - begin, event if last else None, asked if last else []))
         if not records and event is not None:
-            await self.flight.put((None, 0, event))
+            await self.flight.put((None, 0, event, asked))
         self.turns += len(records)
 
     async def _acknowledge(self) -> None:
         """Compares the offset that each append got with the one it should have got; only then is a poll done with."""
         ownership = self.taken.ownership
         while True:
-            appended, count, event = await self.flight.get()
+            appended, count, event, asked = await self.flight.get()
             if appended is not None:
                 try:
                     said = await appended
@@ -306,6 +321,7 @@ class Owner:
                 ownership.appended(said.offset, count)
                 self.flying -= 1
                 self.news.set()
+            await self._send(asked)  # a restart begins behind these turns
             if event is not None:
                 event.ack()
             self.flight.task_done()
@@ -385,8 +401,13 @@ class Owner:
             self.worker.shape.named(COMMANDS),
             write_command(envelope),
             key=envelope.pool.encode(),
-            partition=self.number,
+            partition=partition_of(envelope.pool, self.worker.shape.partitions),
         )
+
+    async def _send(self, asked: Sequence[Envelope]) -> None:
+        """To other pools, each in its own partition, in this order."""
+        for each in asked:
+            await self._command(each)
 
     def _rows(self) -> tuple[Place, Rows]:
         """As they stand now, with nothing in flight: what the partition holds for a snapshot of itself."""

@@ -10,6 +10,7 @@ from typing import Any
 from . import messages as m
 from .doors import TOLD_BOUND, barred, door_due, listed, turned_away, waited_enough
 from .matching import need_of, profile_key, room_of, who_can_serve
+from .overflow import answer_due, confirm_overflow, leaving, recalled, take_over
 from .rules import BIT, Plan, Profile, Rules, compile_rules, hash_of, in_order
 from .tables import Agent, Contact, Need, View
 from .widening import all_lapse, lapse, next_step_at, preference, preference_due, relaxed, widening_due, width_at
@@ -330,6 +331,7 @@ def tick(view: View, c: m.Tick, source: str) -> Events:
             (view.declines, declines_due),
             (view.prefers, preference_due),
             (view.relaxes, widening_due),
+            (view.overflows, answer_due),
             (view.openings, door_due),
             (view.listings, listing_due),
             (view.silences, silence_due),
@@ -342,6 +344,7 @@ def tick(view: View, c: m.Tick, source: str) -> Events:
     over: set[str] = set()
     for _, _, id, fire in due[:TICK_BOUND]:
         fire(view, id, over, events)
+    leaving(view, over, events)
     return events
 
 
@@ -372,7 +375,9 @@ def wait_due(view: View, id: str, over: set[str], events: Events) -> None:
         over.add(id)
         if contact.status == "offered" and not any(type(e) is m.OfferExpired and e.contact_id == id for e in events):
             events.append(m.OfferRevoked(id, contact.agent_id, contact.need[0], "wait-limit"))
-    events.append(last)
+        events += [last, *recalled(contact, "adapter")]
+    else:
+        events.append(last)
 
 
 def declines_due(view: View, id: str, over: set[str], events: Events) -> None:
@@ -444,7 +449,7 @@ def left(view: View, contact: Contact, by: m.By, reason: str) -> Events:
     gone = m.ContactAbandoned(contact.id, contact.need[0], view.at - contact.queued_at, by)
     if contact.status == "offered":
         return [m.OfferRevoked(contact.id, contact.agent_id, contact.need[0], reason), gone]
-    return [gone]
+    return [gone, *recalled(contact, by)]
 
 
 def talk_over(view: View, contact: Contact, by: Any) -> Events:
@@ -477,6 +482,8 @@ DECIDE: dict[type[m.Command], Callable[[View, Any, str], Events]] = {
     m.EndContact: end_contact,
     m.CompleteWrapUp: complete_wrap_up,
     m.TransferContact: transfer_contact,
+    m.TakeOver: take_over,
+    m.ConfirmOverflow: confirm_overflow,
     m.BlockCustomer: block_customer,
     m.AllowCustomer: allow_customer,
     m.UnlistCustomer: unlist_customer,

@@ -51,9 +51,14 @@ def contact_queued(tables: Tables, event: m.ContactQueued) -> None:
         prefer=event.prefer,
         prefer_until=event.prefer_until,
         relax_at=event.relax_at,
+        hops=event.hops,
+        came=(event.errand, event.from_pool) if event.errand else (),
     )
+    if event.errand:
+        contact = replace(contact, first_queued_at=event.first_queued_at)
+        tables.taken.note(event.errand, tables.position, at)
     repeats = tables.rules.rules.doors.repeats
-    if repeats is not None and event.customer:
+    if repeats is not None and event.customer and not event.errand:
         tables.visits.note(event.customer, at, repeats)
     tables.contacts[id] = contact
     if event.prefer_until:
@@ -114,6 +119,35 @@ def preference_lapsed(tables: Tables, event: m.PreferenceLapsed) -> None:
     if former.status == "waiting":
         leave_line(tables, former)
         enter_line(tables, contact)
+
+
+def contact_overflowing(tables: Tables, event: m.ContactOverflowing) -> None:
+    former = tables.contacts[event.contact_id]
+    leave_line(tables, former)
+    contact = prefers_nobody(tables, former) if former.prefer_until else former
+    tables.errands.pop(former.away[0] if former.away else "", None)
+    tables.errands[event.errand] = former.id
+    tables.overflows.put(event.until, former.id)
+    tables.contacts[former.id] = replace(
+        contact,
+        status="overflowing",
+        since=tables.at,
+        deadline_at=event.until,
+        away=(event.errand, event.to_pool, event.to_queue_id),
+    )
+
+
+def contact_overflowed(tables: Tables, event: m.ContactOverflowed) -> None:
+    contact = tables.contacts[event.contact_id]
+    leaves_unanswered(tables, contact.id)
+    tables.recalled.forget(contact.away[0])
+
+
+def contact_returned(tables: Tables, event: m.ContactReturned) -> None:
+    former = tables.contacts[event.contact_id]
+    tables.overflows.drop(former.deadline_at, former.id)
+    contact = tables.contacts[former.id] = replace(former, status="waiting", since=tables.at, deadline_at=0)
+    enter_line(tables, contact)
 
 
 def offer_issued(tables: Tables, event: m.OfferIssued) -> None:
@@ -328,7 +362,7 @@ def rules_published(tables: Tables, event: m.RulesPublished) -> None:
         look_at_doors(tables)
 
 
-def nothing(tables: Tables, event: m.CommandRefused | m.CommandFailed) -> None:
+def nothing(tables: Tables, event: m.Event) -> None:
     pass
 
 
@@ -356,7 +390,10 @@ def back_to_line(tables: Tables, contact: Contact) -> None:
 
 def leaves_unanswered(tables: Tables, id: str) -> None:
     contact = tables.contacts[id]
-    leave_line(tables, contact)
+    if contact.status == "overflowing":
+        tables.overflows.drop(contact.deadline_at, id)
+    else:
+        leave_line(tables, contact)
     count(tables, contact.need[0], -1)
     tables.waits.drop(contact.give_up_at, id)
     if contact.retry_at:
@@ -370,6 +407,9 @@ def leaves_unanswered(tables: Tables, id: str) -> None:
 
 def gone(tables: Tables, contact: Contact) -> None:
     del tables.contacts[contact.id]
+    if contact.away:
+        tables.errands.pop(contact.away[0], None)
+        tables.recalled.note(contact.away[0], tables.position, tables.at)
     brought = tables.by_source[contact.source]
     del brought[contact.id]
     if not brought:
@@ -412,7 +452,7 @@ def look_at_widths(tables: Tables, former: Compiled) -> None:
     }
     if changed:
         for contact in list(tables.contacts.values()):
-            if contact.status in ("waiting", "offered") and contact.need[0] in changed:
+            if contact.status in ("waiting", "offered", "overflowing") and contact.need[0] in changed:
                 look_again(tables, contact, tables.at)
 
 
@@ -481,6 +521,10 @@ EVOLVE: dict[type[m.Event], Callable[[Tables, Any], None]] = {
     m.ContactUpdated: contact_updated,
     m.ContactMatchRelaxed: contact_match_relaxed,
     m.PreferenceLapsed: preference_lapsed,
+    m.ContactOverflowing: contact_overflowing,
+    m.ContactOverflowed: contact_overflowed,
+    m.ContactReturned: contact_returned,
+    m.OverflowRecalled: nothing,
     m.OfferIssued: offer_issued,
     m.OfferAccepted: offer_accepted,
     m.OfferDeclined: offer_declined,

@@ -127,6 +127,44 @@ class UnlistCustomer(Command, frozen=True):
     customer: Id
 
 
+# ---- commands: other pools
+
+
+class TakeOver(Command, frozen=True):
+    """A contact of another pool comes to a queue of this one, due when it was. Only hosts send this.
+
+    errand: the id of the event by which it left. until: log time after which its own pool has it again. hops: how many
+    pools have passed it on.
+    """
+
+    contact_id: Id
+    channel: Channel
+    queue_id: Id
+    source: Id
+    errand: Id
+    from_pool: Id
+    until: int
+    due_at: int
+    first_queued_at: int
+    hops: int = 1
+    customer: Key = ""
+    skills: Skills = {}
+    tier: Tier = "now"
+    attributes: Attributes = {}
+    customer_class: CustomerClass = "unknown"
+    allowed: bool = False
+
+
+class ConfirmOverflow(Command, frozen=True):
+    """Whether the other pool has taken over the contact that left by this errand. Only hosts send this."""
+
+    errand: Id
+    by_pool: Id
+    accepted: bool
+    contact_id: Key = ""
+    reason: Key = ""
+
+
 # ---- commands: agents
 
 
@@ -193,6 +231,8 @@ AnyCommand = (
     | BlockCustomer
     | AllowCustomer
     | UnlistCustomer
+    | TakeOver
+    | ConfirmOverflow
     | SignInAgent
     | SetAgentReady
     | SetAgentNotReady
@@ -209,7 +249,8 @@ class ContactQueued(Event, frozen=True):
     """It waits. due_at = queued_at + target_ms - head_start_ms orders the line; `reason` says why (codes: the tier, the
     customer's class, allow-listed). allowed: whether the customer is on the allow-list. prefer_until: until
     then it is held out to agent `prefer` alone; 0: it waits for nobody in particular. relax_at: when its match is next
-    relaxed; 0: never."""
+    relaxed; 0: never. from_pool: another pool has passed it on by this errand; it first queued at first_queued_at, 0:
+    now."""
 
     contact_id: str
     channel: Channel
@@ -231,6 +272,10 @@ class ContactQueued(Event, frozen=True):
     prefer_until: int = 0
     not_agents: tuple[str, ...] = ()
     relax_at: int = 0
+    first_queued_at: int = 0
+    from_pool: str = ""
+    errand: str = ""
+    hops: int = 0
 
 
 class ContactTurnedAway(Event, frozen=True):
@@ -280,7 +325,8 @@ class ContactMatchRelaxed(Event, frozen=True):
 
     step: how many steps of its queue's widening it has gone. skills, queues, teams: what it needs now, and whose agents
     may serve it besides those of its own queue. next_at: when the next step is due, 0: there is none. reason: what has
-    changed, as codes: skills-dropped, skills-lowered, queues-added, teams-added; rules-changed where new rules say
+    changed, as codes: skills-dropped, skills-lowered, queues-added, teams-added; other-pool (the step leads to one, for
+    whom it is open to); rules-changed where new rules say
     another widening; as-before where the step makes no difference to this contact.
     """
 
@@ -302,6 +348,48 @@ class PreferenceLapsed(Event, frozen=True):
     queue_id: str
     agent_id: str
     reason: str
+
+
+class ContactOverflowing(Event, frozen=True):
+    """It leaves for a queue of another pool, and is held out to nobody until that has answered, or until `until`."""
+
+    contact_id: str
+    queue_id: str
+    to_pool: str
+    to_queue_id: str
+    errand: str
+    until: int
+    waited_ms: int = 0
+
+
+class ContactOverflowed(Event, frozen=True):
+    """The other pool has it under the same id; here it is over. Who speaks for it speaks to that pool from now on."""
+
+    contact_id: str
+    queue_id: str
+    to_pool: str
+    to_queue_id: str
+    waited_ms: int
+
+
+class ContactReturned(Event, frozen=True):
+    """The other pool does not take it: it waits in its old place. reason: what that pool said (unknown-queue,
+    channel-not-served, queue-closed, queue-full, contact-id-open, too-late), unknown-pool, or no-answer."""
+
+    contact_id: str
+    queue_id: str
+    to_pool: str
+    to_queue_id: str
+    reason: str
+
+
+class OverflowRecalled(Event, frozen=True):
+    """The other pool is to let it go, if it has it: it ended here on its way there, or an agent here has it."""
+
+    contact_id: str
+    to_pool: str
+    errand: str
+    by: By
 
 
 class OfferIssued(Event, frozen=True):
@@ -584,6 +672,10 @@ AnyEvent = (
     | ContactUpdated
     | ContactMatchRelaxed
     | PreferenceLapsed
+    | ContactOverflowing
+    | ContactOverflowed
+    | ContactReturned
+    | OverflowRecalled
     | OfferIssued
     | OfferAccepted
     | OfferDeclined
@@ -617,7 +709,7 @@ AnyEvent = (
 COMMANDS: dict[str, type[Command]] = {kebab(kind.__name__): kind for kind in get_args(AnyCommand)}
 EVENTS: dict[str, type[Event]] = {kebab(kind.__name__): kind for kind in get_args(AnyEvent)}
 TYPE_OF: dict[type[Any], str] = {kind: name for name, kind in (COMMANDS | EVENTS).items()}
-INTERNAL = frozenset({"publish-rules", "tick"})  # what no adapter may send
+INTERNAL = frozenset({"publish-rules", "tick", "take-over", "confirm-overflow"})  # what no adapter may send
 
 
 class CommandRef(Struct, frozen=True, gc=False, omit_defaults=True):

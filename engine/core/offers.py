@@ -33,6 +33,7 @@ FREES: dict[type[m.Event], int] = {
     m.OfferRevoked: BOTH,
     m.DeclinesLapsed: CONTACT,
     m.PreferenceLapsed: CONTACT,
+    m.ContactReturned: CONTACT,
     m.ContactMatchRelaxed: CONTACT,
     m.ContactTransferred: BOTH,
     m.ContactEnded: AGENT,

@@ -25,15 +25,17 @@ REFUSALS = frozenset(
         "queue-full",  # a transfer to a queue where as many wait as may
         "queue-in-use",  # new rules drop a queue that has contacts
         "roster-in-rules",  # queues, skills and limits are said by the rules, not at sign-in
+        "too-late",  # the contact's own pool has it again
         "too-many-attributes",  # an update would leave the contact with more than 64
         "unknown-agent",  # not signed in
         "unknown-contact",  # never seen, or gone for longer than ids are kept
+        "unknown-errand",  # no contact has left for another pool by it, or it has been answered
         "unknown-queue",
         "wrong-pool",  # rules made for another pool
     }
 )
 OFFERS = frozenset({"earliest-due", "longest-idle", "room-released", "preferred", "after-decline"})
-QUEUED = frozenset({"tier-now", "tier-today", "tier-follow-up", "vip", "known", "prospect", "allow-listed"})
+QUEUED = frozenset({"tier-now", "tier-today", "tier-follow-up", "vip", "known", "prospect", "allow-listed", "kept-due"})
 TURNED_AWAY = frozenset({"closed", "closing", "full", "blocked", "too-often"})
 UNLISTED = frozenset({"lifted", "time"})
 ACTIONS = frozenset({"message", "form", "self-service"})
@@ -45,12 +47,27 @@ REVOKES = frozenset(
         "agent-not-ready",
         "agent-signed-out",
         "over-capacity",
+        "overflowed",
         "source-lost",
     }
 )
 LAPSES = frozenset({"all-declined", "time"})
 PREFERENCE_LAPSES = frozenset({"declined", "excluded", "no-answer", "not-able", "not-here", "signed-out", "time"})
-RELAXED = frozenset({"skills-dropped", "skills-lowered", "queues-added", "teams-added", "rules-changed", "as-before"})
+RELAXED = frozenset(
+    {"skills-dropped", "skills-lowered", "queues-added", "teams-added", "other-pool", "rules-changed", "as-before"}
+)
+RETURNED = frozenset(
+    {
+        "channel-not-served",
+        "contact-id-open",
+        "no-answer",
+        "queue-closed",
+        "queue-full",
+        "too-late",
+        "unknown-pool",
+        "unknown-queue",
+    }
+)
 NOT_READY = frozenset({"no-answer"})  # besides what agents say themselves
 WRAP_UP_ENDS = frozenset({"done", "limit", "signed-out"})
 REASONS = (
@@ -64,6 +81,7 @@ REASONS = (
     | LAPSES
     | PREFERENCE_LAPSES
     | RELAXED
+    | RETURNED
     | NOT_READY
     | WRAP_UP_ENDS
 )

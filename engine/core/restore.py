@@ -31,6 +31,8 @@ class Rows(Struct, frozen=True):
     doors: list[Door] = []
     listed: list[Listed] = []
     visits: list[tuple[str, tuple[int, ...]]] = []
+    taken: list[Kept] = []
+    recalled: list[Kept] = []
 
 
 def rows_of(view: View) -> Rows:
@@ -52,6 +54,8 @@ def rows_of(view: View) -> Rows:
         list(view.doors.values()),
         list(view.listed.values()),
         [*view.visits.old.items(), ("", (view.visits.since,)), *view.visits.young.items()],
+        kept(view.taken),
+        kept(view.recalled),
     )
 
 
@@ -72,7 +76,9 @@ def restored(rows: Rows, position: int, at: int) -> Tables:
             row, need=line_for(tables, row.need).need, source=intern(row.source)
         )
         tables.by_source.setdefault(contact.source, {})[contact.id] = None
-        if contact.status in ("waiting", "offered"):
+        if contact.away:
+            tables.errands[contact.away[0]] = contact.id
+        if contact.status in ("waiting", "offered", "overflowing"):
             count(tables, contact.need[0], 1)
     tables.sources = {source.id: source for source in rows.sources}
     tables.listed = {row.customer: row for row in rows.listed}
@@ -85,6 +91,8 @@ def restored(rows: Rows, position: int, at: int) -> Tables:
             generation = tables.visits.young
     give_back(tables.seen, rows.seen)
     give_back(tables.finished, rows.finished)
+    give_back(tables.taken, rows.taken)
+    give_back(tables.recalled, rows.recalled)
     return tables
 
 
@@ -98,7 +106,7 @@ def lay_indexes_aside(tables: Tables) -> None:
     tables.lineups = [Lineup() for _ in tables.lineups]
     tables.heads, tables.passed_over = (Ordered(), Ordered(), Ordered()), {}
     tables.offers = tables.talks = tables.wraps = tables.waits = tables.declines = tables.silences = Unkept()
-    tables.openings = tables.listings = tables.prefers = tables.relaxes = Unkept()
+    tables.openings = tables.listings = tables.prefers = tables.relaxes = tables.overflows = Unkept()
     tables.personal = {}
 
 
@@ -112,14 +120,15 @@ def make_indexes(tables: Tables) -> None:
     settle(tables)
     tables.offers, tables.talks, tables.wraps = Agenda(), Agenda(), Agenda()
     tables.waits, tables.declines, tables.silences = Agenda(), Agenda(), Agenda()
-    tables.prefers, tables.relaxes = Agenda(), Agenda()
+    tables.prefers, tables.relaxes, tables.overflows = Agenda(), Agenda(), Agenda()
     agendas = {"offered": tables.offers, "talking": tables.talks, "wrap-up": tables.wraps}
+    agendas["overflowing"] = tables.overflows
     for contact in sorted(tables.contacts.values(), key=lambda contact: (contact.due_at, contact.seq)):
         if contact.status == "waiting":
             enter_line(tables, contact)
         else:
             agendas[contact.status].put(contact.deadline_at, contact.id)
-        if contact.status in ("waiting", "offered"):
+        if contact.status in ("waiting", "offered", "overflowing"):
             tables.waits.put(contact.give_up_at, contact.id)
         if contact.retry_at:
             tables.declines.put(contact.retry_at, contact.id)

@@ -64,7 +64,8 @@ class Times(Rule, frozen=True):
     """Deadlines, in seconds; a queue may say its own `offer`, `wrap_up`, `wait` and `talk`. grace: by so much may a
     contact for which an agent has room go before one that is due earlier and needs more room than the agent has left;
     beyond it the room is kept. prefer: so long a contact waits for the agent it prefers; 0: not at all. (Half of the
-    target of `now`: who has waited for theirs in vain can still be served in time by another.)"""
+    target of `now`: who has waited for theirs in vain can still be served in time by another.) overflow: so
+    long another pool has to take a contact over."""
 
     offer: Duration = 15
     wrap_up: Seconds = 30
@@ -75,6 +76,7 @@ class Times(Rule, frozen=True):
     lost: Duration = 120
     grace: Seconds = 30
     prefer: Seconds = 30
+    overflow: Duration = 30
 
 
 class Hours(Rule, frozen=True):
@@ -117,13 +119,19 @@ class Doors(Rule, frozen=True):
 
 class Widening(Rule, frozen=True):
     """After so many seconds in the queue more agents may serve a contact: skills it needs no longer, or at a lower
-    level; agents of further queues or teams. Steps add up; none of them changes anybody's place in the line."""
+    level; agents of further queues or teams. Steps add up; none of them changes anybody's place in the line.
+
+    pool, queue: it leaves for that queue of another pool, and is still due when it was; topics: only where its
+    attribute `topic` is one of these."""
 
     after: Duration
     drop: tuple[Id, ...] = ()
     lower: Skills = {}
     queues: tuple[Id, ...] = ()
     teams: tuple[Id, ...] = ()
+    pool: Key = ""
+    queue: Key = ""
+    topics: tuple[Id, ...] = ()
 
 
 class Queue(Rule, frozen=True):
@@ -206,13 +214,17 @@ Favour = tuple[str, str, bool]  # tier, the customer's class, whether the custom
 
 
 class Width(Struct, frozen=True):
-    """How far a match is relaxed after so long, earlier steps included. dropped: only asked for membership."""
+    """How far a match is relaxed after so long, earlier steps included. dropped: only asked for membership. pool,
+    queue, topics: where this step itself leads; "": to no other pool."""
 
     after_ms: int
     dropped: frozenset[str]
     lowest: dict[str, int]
     queues: tuple[str, ...]
     teams: tuple[str, ...]
+    pool: str = ""
+    queue: str = ""
+    topics: tuple[str, ...] = ()
 
 
 class Plan(Struct, frozen=True):
@@ -263,6 +275,7 @@ class Compiled(Struct, frozen=True):
     lost_ms: int
     grace_ms: int
     prefer_ms: int
+    overflow_ms: int
 
 
 def compile_rules(rules: Rules) -> Compiled:
@@ -322,6 +335,7 @@ def compile_rules(rules: Rules) -> Compiled:
         times.lost * 1000,
         times.grace * 1000,
         times.prefer * 1000,
+        times.overflow * 1000,
     )
 
 
@@ -346,7 +360,7 @@ def widths_of(steps: tuple[Widening, ...]) -> tuple[Width, ...]:
         dropped |= set(step.drop)
         lowest = lowest | {skill: min(level, lowest.get(skill, level)) for skill, level in step.lower.items()}
         queues, teams = tuple(sorted({*queues, *step.queues})), tuple(sorted({*teams, *step.teams}))
-        widths.append(Width(step.after * 1000, dropped, lowest, queues, teams))
+        widths.append(Width(step.after * 1000, dropped, lowest, queues, teams, step.pool, step.queue, step.topics))
     return tuple(widths)
 
 

@@ -73,4 +73,5 @@ def next_due(tables: Tables) -> int:
         tables.listings.next(),
         tables.prefers.next(),
         tables.relaxes.next(),
+        tables.overflows.next(),
     )

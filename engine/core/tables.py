@@ -13,7 +13,7 @@ from .ordered import Lineup, Ordered
 from .rules import INDEX, Compiled, Repeats, Rules, compile_rules
 from .words import Channel
 
-Status = Literal["waiting", "offered", "talking", "wrap-up"]
+Status = Literal["waiting", "offered", "overflowing", "talking", "wrap-up"]
 Wanted = tuple[tuple[str, int], ...]  # skills with levels, sorted
 Groups = tuple[str, ...]  # queues, and teams as "\nteam", which is no queue's id
 Need = tuple[str, str, Wanted, Groups]  # queue, channel, skills, sorted: whose agents may serve it, too
@@ -54,6 +54,9 @@ class Contact(Struct, frozen=True, gc=False, array_like=True):
     step: int = 0
     asked: Wanted = ()
     relax_at: int = 0  # when the next step of widening is due; 0: none
+    away: tuple[str, ...] = ()  # the errand by which it last left for another pool, that pool, the queue there
+    hops: int = 0  # how many pools have passed it on
+    came: tuple[str, ...] = ()  # the errand by which it came from another pool, and that pool
 
 
 class Agent(Struct, frozen=True, gc=False, array_like=True):
@@ -150,6 +153,10 @@ class Recent:
             self.since = at
         self.young[key] = value
 
+    def forget(self, key: str) -> None:
+        self.young.pop(key, None)
+        self.old.pop(key, None)
+
     def get(self, key: str) -> int | None:
         value = self.young.get(key)
         return self.old.get(key) if value is None else value
@@ -197,6 +204,7 @@ class Tables:
         "crowds",
         "declines",
         "doors",
+        "errands",
         "finished",
         "free_numbers",
         "freed",
@@ -212,6 +220,7 @@ class Tables:
         "numbers",
         "offers",
         "openings",
+        "overflows",
         "passed_over",
         "personal",
         "position",
@@ -219,6 +228,7 @@ class Tables:
         "queue_benches",
         "queue_bits",
         "queue_lines",
+        "recalled",
         "relaxes",
         "released",
         "rules",
@@ -227,6 +237,7 @@ class Tables:
         "silences",
         "skill_bits",
         "sources",
+        "taken",
         "talks",
         "version",
         "visits",
@@ -248,6 +259,8 @@ class Tables:
         self.visits = Visits()
         self.seen = Recent()  # "source\nid" of a command that had events -> its position
         self.finished = Recent()  # contact id -> position at which it ended
+        self.taken = Recent()  # errand -> position at which its contact was taken over from another pool
+        self.recalled = Recent()  # errand -> position at which its contact ended here, another pool perhaps having it
         self.indexed = True  # False: many turns are being folded, and what is derived waits until somebody asks for it
         # derived
         self.lines: dict[Need, Line] = {}
@@ -271,6 +284,7 @@ class Tables:
         # What has left a line's head in this turn: channel, who could have had it, due, and due of the next.
         self.released: list[tuple[int, int, int, int]] = []
         self.personal: dict[str, Ordered] = {}  # by agent: those who wait for this one, as a line has them
+        self.errands: dict[str, str] = {}  # contact by errand: those who have left for another pool, or came back
         self.by_source: dict[str, dict[str, None]] = {}  # open contacts by who brought them
         self.crowds: dict[str, int] = {}  # by queue: contacts that wait or are held out to an agent
         self.crowd = 0  # the same of all queues
@@ -285,6 +299,7 @@ class Tables:
         self.listings = Agenda()
         self.prefers = Agenda()
         self.relaxes = Agenda()
+        self.overflows = Agenda()
 
 
 View = Tables  # by convention: who takes a View only reads

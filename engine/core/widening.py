@@ -40,10 +40,17 @@ def widening_due(view: View, id: str, over: set[str], events: list[m.Event]) -> 
     queue_id, _, skills, also = contact.need
     plan = view.rules.queues[queue_id]
     step = bisect_right(plan.widths, view.at - contact.queued_at, key=lambda width: width.after_ms)
+    next_at = next_step_at(plan, contact.queued_at, step)
+    offered = is_offered(contact, events)
+    if offered:  # it leaves for another pool only if this offer comes to nothing
+        for i in range(contact.step, step):
+            if plan.widths[i].pool:
+                step, next_at = i, contact.deadline_at
+                break
     width = width_at(plan, step)
     needs, had = relaxed(width, dict(contact.asked or skills)), dict(skills)
     queues = tuple([queue for queue in width.queues if queue != queue_id])
-    reason = ["rules-changed"] if step <= contact.step else []
+    reason = ["rules-changed"] if step < contact.step or (step == contact.step and not offered) else []
     if had.keys() - needs.keys():
         reason.append("skills-dropped")
     if any(needs[skill] < had.get(skill, 0) for skill in needs):
@@ -52,9 +59,16 @@ def widening_due(view: View, id: str, over: set[str], events: list[m.Event]) -> 
         reason.append("queues-added")
     if not {f"\n{team}" for team in width.teams} <= set(also):
         reason.append("teams-added")
+    if any(plan.widths[i].pool for i in range(contact.step, step)):
+        reason.append("other-pool")
     told = tuple(reason or ["as-before"])
-    next_at = next_step_at(plan, contact.queued_at, step)
     events.append(m.ContactMatchRelaxed(id, queue_id, step, told, needs, queues, width.teams, next_at))
+
+
+def is_offered(contact: Contact, events: list[m.Event]) -> bool:
+    """Whether it will still be held out to an agent after these events of a tick."""
+    expired = any(type(e) is m.OfferExpired and e.contact_id == contact.id for e in events)
+    return contact.status == "offered" and not expired
 
 
 # ---- the preferred agent

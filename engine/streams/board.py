@@ -26,7 +26,7 @@ from engine.core.rules import Queue, Rules, compile_rules
 from engine.core.words import CHANNELS, Channel
 
 Status = Literal["waiting", "offered", "talking", "finished"]
-Outcome = Literal["", "ended", "abandoned", "timed-out", "turned-away"]
+Outcome = Literal["", "ended", "abandoned", "timed-out", "turned-away", "overflowed"]
 State = Literal["idle", "offered", "talking", "wrap-up", "not-ready"]
 OfferOutcome = Literal["offered", "accepted", "declined", "expired", "revoked"]
 
@@ -727,6 +727,10 @@ def contact_turned_away(board: Board, event: m.ContactTurnedAway, at: int, _: in
     )
 
 
+def contact_overflowed(board: Board, event: m.ContactOverflowed, at: int, _: int) -> None:
+    leaves_unanswered(board, board._open[event.contact_id], "overflowed", event.waited_ms, at)
+
+
 def contact_updated(board: Board, event: m.ContactUpdated, at: int, _: int) -> None:
     board._open[event.contact_id] = replace(board._open[event.contact_id], attributes=event.attributes)
 
@@ -880,6 +884,10 @@ FOLD: dict[type[m.Event], Callable[[Board, Any, int, int], None]] = {
     m.DeclinesLapsed: nothing,
     m.ContactMatchRelaxed: nothing,
     m.PreferenceLapsed: nothing,
+    m.ContactOverflowing: nothing,
+    m.ContactOverflowed: contact_overflowed,
+    m.ContactReturned: nothing,
+    m.OverflowRecalled: nothing,
     m.ContactTransferred: contact_transferred,
     m.ContactAbandoned: contact_abandoned,
     m.ContactTimedOut: contact_timed_out,

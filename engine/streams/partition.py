@@ -194,7 +194,7 @@ class Manifest(Struct, frozen=True):
 
 
 _manifest = msgspec.msgpack.Decoder(Manifest).decode
-CHUNKS = Chunks(Rows, ("contacts", "agents", "seen", "finished"), 2000)
+CHUNKS = Chunks(Rows, ("contacts", "agents", "seen", "finished", "taken", "recalled"), 2000)
 
 
 def ref_of(envelope: Envelope) -> CommandRef:

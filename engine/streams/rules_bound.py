@@ -23,7 +23,7 @@ due(L) <= due(E) + grace. Put (1) into (2) and (3).
 Not counted, because an agent, a supervisor or the doors say it and the log shows it: agents who have declined E, or
 have transferred it, until `times.decline` after its last decline (at once, if nobody else is left to ask); the
 `offer` seconds for which E is held out to another; those for which it waits for its preferred agent alone; hours for
-which a queue keeps places; contacts that came, and talks that began, under other rules.
+which a queue keeps places; contacts that came, and talks that began, under other rules; those of other pools.
 """
 
 from functools import lru_cache

@@ -27,7 +27,7 @@ from .rules_checks import Checked, checks
 from .rules_held import SignedIn
 from .rules_shape import ARRAYS, BAD, INCLUDE, SHAPE, At, Found, Said, as_toml, dotted, shaped, unknown_key
 from .sense_checks import live_checks, sense_checks
-from .widening_checks import widening_checks
+from .widening_checks import between_pools, widening_checks
 
 __all__ = ["Mistake", "Reading", "parse_rules", "read_pools", "read_rules", "render"]
 
@@ -100,6 +100,12 @@ def read_pools(path: Path, at: int | None = None, live: Live | None = None) -> l
             readings[file] = msgspec.structs.replace(reading, rules=None, mistakes=[*reading.mistakes, twice])
         if reading.pool:
             first.setdefault(reading.pool, file)
+    whole = {readings[file].pool: rules for file in kept if (rules := readings[file].rules) is not None}
+    wrong = list(between_pools(whole)) if len(whole) == len(kept) else []  # else what is missing may be in the others
+    for pool, found_there in wrong:
+        file = first[pool]
+        mistakes = [*readings[file].mistakes, pools[file].mistake(found_there)]
+        readings[file] = msgspec.structs.replace(readings[file], rules=None, mistakes=mistakes)
     return [readings[file] for file in kept]
 
 

@@ -33,6 +33,7 @@ from .partition import QUIET_MOST, Decided, Partition
 from .rules_file import parse_rules
 
 SOURCE = "story"  # who sends a story's commands, where it does not say
+DAY_MS = 86_400_000
 HASH = 12  # digits of a hash that are shown
 ENTERS_QUEUE = (m.ContactQueued, m.ContactTransferred, m.QueueOpened, m.QueueClosed)  # events whose queue is news
 NO_COMMAND = "it had expired when this copy was made, or was none"
@@ -336,7 +337,7 @@ def parse(text: str, rules: Mapping[str, Rules] = {}, zero: int = 0) -> Story:
                 raise TranscriptError(f"line {number}: neither an entry, nor a comment, nor rules: {line[:80]!r}")
             if entry[2] == ">":
                 try:
-                    lines.append(_said(_at(entry[1], midnight), entry[3] or "", known))
+                    lines.append(_said(_at(entry[1], midnight), entry[3] or "", known, (midnight, zero)))
                 except (ValueError, msgspec.ValidationError) as problem:
                     raise TranscriptError(f"line {number}: {problem}") from None
             continue
@@ -355,7 +356,18 @@ def _at(text: str, midnight: int | None) -> int:
     return midnight + int(hours) * 3_600_000 + int(minutes) * 60_000 + milliseconds(rest)
 
 
-def _said(at: int, text: str, known: Mapping[str, Rules]) -> Said:
+def _point(text: str, scale: tuple[int | None, int]) -> int:
+    """A moment that a command names, as milliseconds since the epoch; the reverse of `point`. scale: the midnight that
+    the last heading says, and when the story begins."""
+    midnight, zero = scale
+    date, dated, time = text.rpartition("T")
+    if dated and midnight is not None:  # another day, on clocks that stand as those of the heading do
+        day = (datetime.fromisoformat(date).replace(tzinfo=UTC) - _EPOCH) // timedelta(milliseconds=1)
+        return _at(time, day + midnight - round(midnight / DAY_MS) * DAY_MS)
+    return _at(time, midnight) if ":" in time else zero + milliseconds(time)
+
+
+def _said(at: int, text: str, known: Mapping[str, Rules], scale: tuple[int | None, int]) -> Said:
     scan = _Scan(text)
     type_name = scan.atom("")
     kind = m.COMMANDS.get(type_name)
@@ -380,7 +392,7 @@ def _said(at: int, text: str, known: Mapping[str, Rules]) -> Said:
                 field, read = shapes[name]
                 if field in fields:
                     raise ValueError(f"{name} is said twice")
-                fields[field] = read(scan)
+                fields[field] = _point(scan.word(), scale) if _is_point(field) else read(scan)
             else:
                 raise ValueError(f"{type_name} has no field {name!r}")
     if kind is m.PublishRules:
@@ -406,6 +418,12 @@ class _Scan:
             raise ValueError(f"unexpected {rest[:20]!r}")
         self.at = len(self.text) - len(self.text[self.at :].lstrip(" "))
         return bool(rest)
+
+    def word(self) -> str:
+        """Whatever stands before the next space."""
+        found = self.text[self.at :].partition(" ")[0]
+        self.at += len(found)
+        return found
 
     def took(self, sign: str) -> bool:
         if self.text.startswith(sign, self.at):

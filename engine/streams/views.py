@@ -16,7 +16,10 @@ from engine import __version__
 from engine.core.messages import (
     EVENTS,
     ContactMatchRelaxed,
+    ContactOverflowing,
+    ContactReturned,
     DeclinesLapsed,
+    OverflowRecalled,
     PreferenceLapsed,
     RulesPublished,
     Turn,
@@ -263,5 +266,8 @@ CONTACTS = frozenset(kind for kind in EVENTS.values() if "contact_id" in kind.__
     DeclinesLapsed,
     ContactMatchRelaxed,  # who may serve it is nothing that its customer sees
     PreferenceLapsed,
+    ContactOverflowing,  # it waits as before
+    ContactReturned,
+    OverflowRecalled,
 }
 AGENTS = frozenset(kind for kind in EVENTS.values() if "agent_id" in kind.__struct_fields__) - {PreferenceLapsed}

@@ -772,6 +772,103 @@ FAULTS = (
 """,
         seeds=WIDE,
     ),
+    # ---- overflow to other pools
+    fault(
+        "a contact of another topic leaves, too",
+        overflow="""
+-            open_to = not width.topics or topic in width.topics
++            open_to = True
+""",
+        seeds=WIDE,
+    ),
+    fault(
+        "a contact that has left is still held out to agents",
+        evolve="""
+     former = tables.contacts[event.contact_id]
+-    leave_line(tables, former)
+     contact = prefers_nobody(tables, former) if former.prefer_until else former
+""",
+        seeds=WIDE,
+    ),
+    fault(
+        "who comes back from another pool has lost the place",
+        evolve="""
+-    contact = tables.contacts[former.id] = replace(former, status="waiting", since=tables.at, deadline_at=0)
++    contact = tables.contacts[former.id] = replace(
++        former, status="waiting", since=tables.at, deadline_at=0, due_at=former.due_at + 1000
++    )
+""",
+        seeds=WIDE,
+    ),
+    fault(
+        "who comes back from another pool is offered to nobody before something else happens",
+        offers="""
+-    m.ContactReturned: CONTACT,
+""",
+        seeds=WIDE,
+    ),
+    fault(
+        "nobody waits for another pool's answer with a deadline",
+        evolve="""
+-    tables.overflows.put(event.until, former.id)
+""",
+        seeds=WIDE,
+    ),
+    fault(
+        "a contact is taken over a second time",
+        overflow="""
+-    if view.taken.get(c.errand) is not None:
+-        return []
+""",
+        seeds=WIDE,
+    ),
+    fault(
+        "a contact is taken over after its own pool has it again",
+        overflow="""
+-    if view.at > c.until:
++    if False:
+""",
+        seeds=WIDE,
+    ),
+    fault(
+        "a late yes leaves the contact in both pools",
+        overflow="""
+-    if contact.status == "waiting":
+-        return [gone]
+""",
+        seeds=WIDE,
+    ),
+    fault(
+        "a contact is passed on without end",
+        overflow="""
+-HOPS_MOST = 8  # pools that one contact passes through: two that overflow into each other come to an end
++HOPS_MOST = 80
+""",
+        seeds=WIDE,
+    ),
+    fault(
+        "another pool never hears that the customer has left",
+        overflow="""
+-    return [m.OverflowRecalled(contact.id, pool, errand, by)]
++    return []
+""",
+        seeds=WIDE,
+    ),
+    fault(
+        "who is away has no answer to wait for after a restore",
+        restore="""
+-            tables.errands[contact.away[0]] = contact.id
++            pass
+""",
+        seeds=WIDE,
+    ),
+    fault(
+        "a contact taken over begins to wait anew",
+        evolve="""
+-        contact = replace(contact, first_queued_at=event.first_queued_at)
+""",
+        seeds=WIDE,
+    ),
     # ---- folding and restoring
     fault(
         "fold does not remember commands",
@@ -818,7 +915,7 @@ FAULTS = (
     fault(
         "who was offered something during a fold waits for ever",
         restore="""
--        if contact.status in ("waiting", "offered"):
+-        if contact.status in ("waiting", "offered", "overflowing"):
 +        if contact.status == "waiting":
              tables.waits.put(contact.give_up_at, contact.id)
 """,

@@ -11,7 +11,8 @@ from engine.core.step import next_due
 from engine.core.tables import Tables
 
 CHANNELS = ("call", "chat", "sms")
-AGENDAS = {"offered": "offers", "talking": "talks", "wrap-up": "wraps"}
+AGENDAS = {"offered": "offers", "talking": "talks", "wrap-up": "wraps", "overflowing": "overflows"}
+QUEUEING = ("waiting", "offered", "overflowing")
 
 
 def check_indexes(tables: Tables) -> None:
@@ -26,6 +27,7 @@ def check_indexes(tables: Tables) -> None:
     check_agendas(tables)
     check_doors(tables)
     by_source: dict[str, list[str]] = {}
+    assert tables.errands == {contact.away[0]: contact.id for contact in tables.contacts.values() if contact.away}
     for contact in tables.contacts.values():
         by_source.setdefault(contact.source, []).append(contact.id)
     assert {source: list(ids) for source, ids in tables.by_source.items()} == by_source
@@ -157,7 +159,7 @@ def check_agendas(tables: Tables) -> None:
         assert (contact.deadline_at > 0) == (contact.status != "waiting"), contact
         if contact.deadline_at:
             expected[AGENDAS[contact.status]].append((contact.deadline_at, contact.id))
-        if contact.status in ("waiting", "offered"):
+        if contact.status in QUEUEING:
             expected["waits"].append((contact.give_up_at, contact.id))
         if contact.retry_at:
             expected["declines"].append((contact.retry_at, contact.id))
@@ -176,7 +178,7 @@ def check_agendas(tables: Tables) -> None:
 
 
 def check_doors(tables: Tables) -> None:
-    crowds = Counter(c.need[0] for c in tables.contacts.values() if c.status in ("waiting", "offered"))
+    crowds = Counter(c.need[0] for c in tables.contacts.values() if c.status in QUEUEING)
     assert {queue: count for queue, count in tables.crowds.items() if count} == crowds
     assert tables.crowd == crowds.total()
     for id, door in tables.doors.items():

@@ -22,6 +22,7 @@ NONE = 1 << 62
 REMEMBERED_MS = 1_800_000  # ids of commands and of finished contacts are known at least so long
 TICK_MOST = 64  # deadlines that a tick may fire, and contacts of a lost source that it may end
 FULL = 100
+QUEUEING = ("waiting", "offered", "overflowing")
 CHANNELS = ("call", "chat", "sms")
 
 
@@ -59,6 +60,9 @@ class Case:
     step: int = 0
     relax_at: int = 0
     also: tuple[str, ...] = ()
+    away: tuple[str, ...] = ()  # the errand by which it last left for another pool, that pool, the queue there
+    hops: int = 0
+    came: tuple[str, ...] = ()
     need: Need = ("", "", (), ())
 
     def __post_init__(self) -> None:
@@ -136,6 +140,8 @@ class Witness:
         self.open: dict[str, Case] = {}
         self.waiting: dict[str, Case] = {}
         self.sources: dict[str, tuple[int, bool]] = {}  # deadline, silent
+        self.taken: set[str] = set()  # errands by which contacts came
+        self.left: dict[str, int] = {}  # errands whose contacts ended here, perhaps taken over elsewhere, and when
         self.noted: dict[tuple[str, str], tuple[int, int]] = {}  # commands that had events: position, at
         self.finished: dict[str, int] = {}
         self.at = 0
@@ -162,7 +168,7 @@ class Witness:
             self.met["nothing was heard for more than half an hour"] += 1
         self.position, self.at, self.command, self.source = position, at, command, source
         if self.rules is not None and self.rules.hours:
-            self.crowds = Counter(c.queue for c in self.open.values() if c.status in ("waiting", "offered"))
+            self.crowds = Counter(c.queue for c in self.open.values() if c.status in QUEUEING)
         own = type(command) is m.Tick
         first = None if own else self.noted.get((source, id))
         if repeats is not None or (first is not None and at - first[1] < REMEMBERED_MS):
@@ -343,6 +349,8 @@ class Witness:
         if c.by == "agent":
             return Foreseen({"not-with-agent"})
         left: list[type[m.Event]] = [m.ContactAbandoned]
+        if case.status == "overflowing":
+            return Foreseen(kinds=[*left, m.OverflowRecalled])
         return Foreseen(kinds=[m.OfferRevoked, *left] if case.status == "offered" else left)
 
     def complete(self, c: m.CompleteWrapUp) -> Foreseen:
@@ -370,6 +378,45 @@ class Witness:
         elif bar := self.barred(c.queue_id, case.channel):
             found.must.add(f"queue-{bar}")
         return found
+
+    def take_over(self, c: m.TakeOver) -> Foreseen:
+        if c.errand in self.taken:
+            return Foreseen(kinds=[])
+        found = Foreseen(kinds=[m.ContactQueued])
+        queue = self.queues.get(c.queue_id)
+        if self.at > c.until:
+            found.must.add("too-late")
+        if c.contact_id in self.open:
+            found.must.add("contact-id-open")
+        if queue is None:
+            found.must.add("unknown-queue")
+        elif c.channel not in queue.channels:
+            found.must.add("channel-not-served")
+        elif bar := self.barred(c.queue_id, c.channel):
+            found.must.add(f"queue-{bar}")
+        return found
+
+    def by_errand(self, errand: str) -> Case | None:
+        return next((case for case in self.open.values() if case.away and case.away[0] == errand), None)
+
+    def confirm(self, c: m.ConfirmOverflow) -> Foreseen:
+        case = self.by_errand(c.errand)
+        if case is None:
+            left_at = self.left.get(c.errand)
+            if left_at is None or not c.accepted or not c.contact_id:
+                return Foreseen({"unknown-errand"})
+            if self.at - left_at < REMEMBERED_MS:
+                return Foreseen(kinds=[m.OverflowRecalled])
+            return Foreseen(may={"unknown-errand"}, kinds=[m.OverflowRecalled])
+        if case.status == "overflowing":
+            return Foreseen(kinds=[m.ContactOverflowed if c.accepted else m.ContactReturned])
+        if not c.accepted:
+            return Foreseen({"unknown-errand"})
+        if case.status == "waiting":
+            return Foreseen(kinds=[m.ContactOverflowed])
+        if case.status == "offered":
+            return Foreseen(kinds=[m.OfferRevoked, m.ContactOverflowed])
+        return Foreseen(kinds=[m.OverflowRecalled])
 
     def sign_in(self, c: m.SignInAgent) -> Foreseen:
         assert self.rules is not None
@@ -461,6 +508,7 @@ class Witness:
             m.QueueClosed,
             m.CustomerUnlisted,
             m.ContactMatchRelaxed,
+            m.ContactReturned,
         )
         fired = sum(type(event) in one_each for event in decided)
         told = Counter((e.queue_id, e.channel) for e in decided if type(e) is m.ContactTurnedAway)
@@ -503,7 +551,7 @@ class Witness:
 
     def deadlines(self) -> Iterator[Deadline]:
         for case in self.open.values():
-            if case.status in ("waiting", "offered"):
+            if case.status in QUEUEING:
                 yield case.give_up_at, "wait", case.id
             if case.status != "waiting":
                 yield case.deadline_at, case.status, case.id
@@ -528,7 +576,7 @@ class Witness:
             status = case.status
             if status != "waiting" and case.deadline_at < next_at:
                 next_at = case.deadline_at
-            if case.give_up_at < next_at and status in ("waiting", "offered"):
+            if case.give_up_at < next_at and status in QUEUEING:
                 next_at = case.give_up_at
             for at in (case.retry_at, case.prefer_until, case.relax_at):
                 if at and at < next_at:
@@ -744,7 +792,11 @@ class Witness:
 
     def contact_queued(self, e: m.ContactQueued) -> None:
         c = self.command
-        assert type(c) is m.RouteContact and self.rules is not None
+        assert self.rules is not None
+        if type(c) is m.TakeOver:
+            self.contact_taken_over(c, e)
+            return
+        assert type(c) is m.RouteContact and not e.errand
         assert e.contact_id not in self.open, "nobody is here twice"
         assert not self.barred(e.queue_id, e.channel), "nobody is let in outside the doors, nor more than may wait"
         assert not self.unwelcome(c), "nobody is let in who is blocked, or comes too often"
@@ -773,6 +825,73 @@ class Witness:
         assert e.relax_at == case.relax_at
         self.open[case.id] = self.waiting[case.id] = case
         self.freed.add(case.id)
+
+    def contact_taken_over(self, c: m.TakeOver, e: m.ContactQueued) -> None:
+        assert e.contact_id == c.contact_id not in self.open and c.errand not in self.taken
+        assert (e.channel, e.queue_id, e.source, e.customer) == (c.channel, c.queue_id, c.source, c.customer)
+        assert (e.due_at, e.first_queued_at, e.tier) == (c.due_at, c.first_queued_at, c.tier), "place never worse"
+        assert (e.errand, e.from_pool, e.hops, e.attributes) == (c.errand, c.from_pool, c.hops, c.attributes)
+        assert e.skills == self.needed(c.queue_id, c.skills) and e.reason == (f"tier-{c.tier}", "kept-due")
+        assert e.due_at == e.first_queued_at + e.target_ms - e.head_start_ms and min(e.target_ms, e.head_start_ms) == 0
+        assert e.give_up_at == self.at + self.own(e.queue_id, "wait")
+        assert (e.customer_class, e.vip, e.allowed) == (c.customer_class, c.customer_class == "vip", c.allowed)
+        self.seen.update(e.reason)
+        case = Case(
+            e.contact_id, e.source, e.customer, e.queue_id, e.channel, dict(e.skills), e.tier, e.vip, self.position,
+            e.first_queued_at, self.at, e.due_at, e.give_up_at, dict(e.attributes), self.at,
+            customer_class=e.customer_class, allowed=e.allowed, under=-1, hops=e.hops, came=(e.errand, e.from_pool),
+        )  # fmt: skip
+        case.asked = case.skills
+        case.relax_at = self.next_step_at(case)
+        assert e.relax_at == case.relax_at and not e.prefer_until
+        self.taken.add(c.errand)
+        self.open[case.id] = self.waiting[case.id] = case
+        self.freed.add(case.id)
+
+    def contact_overflowing(self, e: m.ContactOverflowing) -> None:
+        assert self.rules is not None
+        case = self.waiting.pop(e.contact_id)
+        assert type(self.command) is m.Tick and e.queue_id == case.queue and case.hops < 8
+        topic = case.attributes.get("topic", "")
+        ways = [step for step in self.queues[case.queue].widen if (step.pool, step.queue) == (e.to_pool, e.to_queue_id)]
+        assert any(not step.topics or topic in step.topics for step in ways), "limited to its topics"
+        assert e.to_pool != self.rules.pool and e.waited_ms == self.at - case.queued_at
+        assert all(case.away[:1] != (e.errand,) for case in self.open.values()) and e.errand not in self.left
+        assert e.until == self.at + self.rules.times.overflow * 1000
+        case.status, case.since, case.deadline_at = "overflowing", self.at, e.until
+        case.away, case.prefer_until = (e.errand, e.to_pool, e.to_queue_id), 0
+        self.freed.discard(case.id)
+
+    def contact_overflowed(self, e: m.ContactOverflowed) -> None:
+        c, case = self.command, self.open[e.contact_id]
+        assert type(c) is m.ConfirmOverflow and c.accepted and case.away == (c.errand, e.to_pool, e.to_queue_id)
+        assert case.status in ("overflowing", "waiting") and e.waited_ms == self.at - case.queued_at
+        if case.status == "waiting":
+            self.met["another pool's yes came when the contact waited here again"] += 1
+        self.gone(case)
+        del self.left[c.errand]
+
+    def contact_returned(self, e: m.ContactReturned) -> None:
+        c, case = self.command, self.open[e.contact_id]
+        assert case.status == "overflowing" and case.away[1:] == (e.to_pool, e.to_queue_id) and e.queue_id == case.queue
+        self.seen[e.reason] += 1
+        if type(c) is m.Tick:
+            assert e.reason == "no-answer" and case.deadline_at <= self.at
+        else:
+            assert type(c) is m.ConfirmOverflow and not c.accepted and (c.errand, c.reason) == (case.away[0], e.reason)
+        case.status, case.since, case.deadline_at = "waiting", self.at, 0
+        self.waiting[case.id] = case
+        self.freed.add(case.id)
+
+    def overflow_recalled(self, e: m.OverflowRecalled) -> None:
+        c, case = self.command, self.by_errand(e.errand)
+        if type(c) is m.ConfirmOverflow:
+            assert c.accepted and c.errand == e.errand and e.by == "adapter"
+            if case is not None:
+                assert case.status in ("talking", "wrap-up"), "an agent here has it"
+                self.met["another pool's yes came when an agent here had the contact"] += 1
+        else:
+            assert case is None and e.errand in self.left, "it has ended here"
 
     def contact_turned_away(self, e: m.ContactTurnedAway) -> None:
         c, case = self.command, self.open.get(e.contact_id)
@@ -858,14 +977,20 @@ class Witness:
     def contact_match_relaxed(self, e: m.ContactMatchRelaxed) -> None:
         case = self.open[e.contact_id]
         assert type(self.command) is m.Tick and 0 < case.relax_at <= self.at, "no match is relaxed before its time"
-        assert case.status in ("waiting", "offered") and e.queue_id == case.queue
+        assert case.status in QUEUEING and e.queue_id == case.queue
         step = sum(case.queued_at + each.after * 1000 <= self.at for each in self.queues[case.queue].widen)
+        held = [i for i, each in enumerate(self.queues[case.queue].widen) if case.step <= i < step and each.pool]
+        until = case.deadline_at if case.status == "offered" else 0
+        if until and held:
+            step = held[0]
+            self.met["a step to another pool came while the contact was offered"] += 1
         if step > case.step + 1:
             self.met["several steps of widening were due at once"] += 1
         if step < case.step:
             self.met["new rules took steps of widening back"] += 1
-        had, also = case.skills, set(case.also)
-        reason = ["rules-changed"] if step <= case.step else []
+        had, also, was = case.skills, set(case.also), case.step
+        waits_on = until > 0 and step == case.step
+        reason = ["rules-changed"] if step <= case.step and not waits_on else []
         case.step = step
         gone = self.steps_of(case, step)
         queues = sorted({queue for each in gone for queue in each.queues if queue != case.queue})
@@ -877,9 +1002,10 @@ class Witness:
         reason += ["skills-lowered"] * any(level < had.get(skill, 0) for skill, level in case.skills.items())
         reason += ["queues-added"] * bool(set(queues) - also)
         reason += ["teams-added"] * bool({"\n" + team for team in teams} - also)
+        reason += ["other-pool"] * any(each.pool for each in gone[was:])
         assert e.reason == tuple(reason or ["as-before"])
         self.seen.update(e.reason)
-        case.relax_at = self.next_step_at(case)
+        case.relax_at = until if until and held else self.next_step_at(case)
         assert e.next_at == case.relax_at
         if case.status == "waiting":
             self.freed.add(case.id)
@@ -958,6 +1084,8 @@ class Witness:
         if why in ("customer-left", "adapter-lost"):
             assert type(c) is m.EndContact and c.contact_id == case.id
             assert c.by == {"customer-left": "customer", "adapter-lost": "adapter"}[why]
+        elif why == "overflowed":
+            assert type(c) is m.ConfirmOverflow and c.accepted and c.errand == case.away[0]
         elif why == "wait-limit":
             assert type(c) is m.Tick and case.give_up_at <= self.at
         elif why == "source-lost":
@@ -1012,7 +1140,8 @@ class Witness:
         self.freed.add(case.id)
 
     def contact_abandoned(self, e: m.ContactAbandoned) -> None:
-        c, case = self.command, self.waiting[e.contact_id]
+        c, case = self.command, self.open[e.contact_id]
+        assert case.status in ("waiting", "overflowing")
         assert e.queue_id == case.queue and e.waited_ms == self.at - case.queued_at
         if type(c) is m.EndContact:
             assert c.contact_id == case.id and e.by == c.by
@@ -1022,7 +1151,8 @@ class Witness:
         self.gone(case)
 
     def contact_timed_out(self, e: m.ContactTimedOut) -> None:
-        case = self.waiting[e.contact_id]
+        case = self.open[e.contact_id]
+        assert case.status in ("waiting", "overflowing")
         assert type(self.command) is m.Tick and case.give_up_at <= self.at, "nobody is sent away before the limit"
         assert e.queue_id == case.queue and e.waited_ms == self.at - case.queued_at
         assert not self.keeps_at(case, case.give_up_at), "no wait runs out while its place is kept"
@@ -1205,7 +1335,7 @@ class Witness:
         self.rules, self.hash, self.version = e.rules, e.hash, e.version
         former, self.queues = self.queues, {queue.id: queue for queue in e.rules.queues}
         for case in self.open.values():
-            if case.status in ("waiting", "offered") and former[case.queue].widen != self.queues[case.queue].widen:
+            if case.status in QUEUEING and former[case.queue].widen != self.queues[case.queue].widen:
                 case.relax_at = self.at
         self.weights = {name: getattr(e.rules.weights, name) for name in CHANNELS}
         self.bounds = {
@@ -1262,6 +1392,8 @@ class Witness:
         del self.open[case.id]
         self.waiting.pop(case.id, None)
         self.finished[case.id] = self.at
+        if case.away:
+            self.left[case.away[0]] = self.at
 
 
 @dataclass(slots=True)
@@ -1299,6 +1431,8 @@ def subject_of(command: Any) -> str:
         return command.rules.pool
     if isinstance(command, m.BlockCustomer | m.AllowCustomer | m.UnlistCustomer):
         return command.customer
+    if type(command) is m.ConfirmOverflow:
+        return command.errand
     agents = (m.SignInAgent, m.SetAgentReady, m.SetAgentNotReady, m.SignOutAgent)
     return command.agent_id if isinstance(command, agents) else command.contact_id
 
@@ -1311,6 +1445,8 @@ FORESEE: dict[type[m.Command], Callable[[Witness, Any], Foreseen]] = {
     m.EndContact: Witness.end,
     m.CompleteWrapUp: Witness.complete,
     m.TransferContact: Witness.transfer,
+    m.TakeOver: Witness.take_over,
+    m.ConfirmOverflow: Witness.confirm,
     m.BlockCustomer: Witness.block,
     m.AllowCustomer: Witness.allow,
     m.UnlistCustomer: Witness.unlist,

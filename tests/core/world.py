@@ -179,6 +179,8 @@ class Day:
                     {skill: w.randint(1, 3) for skill in w.sample(SKILLS, w.choice((0, 1, 1)))},
                     tuple(w.sample(QUEUES, w.choice((0, 1, 1, 2)))),
                     tuple(w.sample(("red", "blue", "green"), w.choice((0, 0, 1)))),
+                    **w.choice(({}, {}, {"pool": w.choice(("bureau", "bureau", POOL)), "queue": "any"})),
+                    topics=w.choice(((), (), ("wine",))),
                 )
             )
         return tuple(steps)
@@ -236,7 +238,11 @@ class Day:
             lost=r.choice((3, 20, 60)),
         )
         times = replace(times, grace={20: 0, 60: 5, 200: 30}[times.wait])
-        return replace(times, prefer=self.widths.choice((0, 3, 10, 30)) if self.widens else 30)
+        return (
+            replace(times, prefer=self.widths.choice((0, 3, 10, 30)), overflow=self.widths.choice((2, 10, 30)))
+            if self.widens
+            else times
+        )
 
     def weights(self) -> Weights:
         of = self.random.choice(((100, 33, 20), (100, 50, 25), (60, 41, 7), (70, 30, 30), (34, 33, 33), (100, 100, 1)))
@@ -380,6 +386,8 @@ class Day:
             return
         for _ in range(1 if r.random() < 0.9 else r.randint(2, 8)):
             self.route()
+            if self.widens and self.widths.random() < 0.08:
+                self.from_elsewhere()
         while self.mishaps and self.mishaps[0][0] <= self.routed:
             self.mishaps.pop(0)[1]()
         if self.has_doors and self.doors.random() < 0.005:
@@ -404,7 +412,7 @@ class Day:
                 skills,
                 r.choices(("now", "today", "follow-up"), (75, 20, 5))[0],
                 r.random() < 0.15,
-                {"lang": r.choice(("de", "en"))} if r.random() < 0.1 else {},
+                {"lang": r.choice(("de", "en"))} if r.random() < 0.1 else {"topic": "wine"} if self.widens else {},
                 self.doors.choice(CLASSES) if self.has_doors else "unknown",
                 **self.particular(),
             ),
@@ -418,9 +426,42 @@ class Day:
             said["prefer"] = w.choice((*self.staff, "stranger"))
         if self.widens and w.random() < 0.1:
             said["not_agents"] = tuple(w.choices((*self.staff, "stranger"), k=w.choice((1, 1, 3))))
-            if w.random() < 0.1:
+            if w.random() < 0.3:
                 said["prefer"] = said["not_agents"][0]
         return said
+
+    def overflowing(self, e: m.ContactOverflowing) -> None:
+        """The other pool takes it or not, in time or not; some say it twice, some never."""
+        w = self.widths
+        reason = w.choice(("queue-full", "queue-closed", "unknown-queue", "channel-not-served", "contact-id-open"))
+        reason = w.choice((reason, "unknown-pool", "too-late"))
+        x, in_time = w.random(), (e.until - self.now) / 1000 * w.random()
+        yes = m.ConfirmOverflow(e.errand, e.to_pool, True, w.choice((e.contact_id, e.contact_id, "")))
+        no = m.ConfirmOverflow(e.errand, e.to_pool, False, e.contact_id, reason)
+        if x < 0.4:
+            self.later(in_time, self.say, yes, "waitline")
+        elif x < 0.7:
+            self.later(in_time, self.say, no, "waitline")
+        elif x < 0.9:
+            self.later(in_time + w.choice((1, 10, 40)), self.say, w.choice((yes, yes, no)), "waitline")
+        if x < 0.1:
+            self.later(in_time + w.choice((0, 5, 100)), self.say, w.choice((yes, no)), "waitline")
+        if w.random() < 0.2:
+            self.later(in_time * 1.1, self.say, m.EndContact(e.contact_id, "customer"))
+
+    def from_elsewhere(self) -> None:
+        """Another pool passes a contact on; some ask twice."""
+        w, at = self.widths, self.now - self.widths.randint(0, 90_000)
+        self.made += 1
+        id = w.choice((f"t{self.made}", f"t{self.made}", f"c{self.routed}"))
+        asked = m.TakeOver(
+            id, w.choice(CHANNELS), w.choice((*self.queue_ids, "nowhere")), w.choice(self.adapters), f"3/{self.made}/0",
+            "bureau", self.now + w.choice((-1, 5_000, 30_000)), at + w.choice((0, 10_000, 200_000)), at,
+            w.choice((1, 2, 7, 8)), "k1", self.levels(self.some(self.skills, 0)[:1], 3), attributes={"topic": "wine"},
+            customer_class=w.choice(CLASSES), allowed=w.random() < 0.1,
+        )  # fmt: skip
+        for _ in range(w.choice((1, 1, 2))):
+            self.say(asked, "waitline")
 
     def sign_in(self, id: str) -> None:
         assert self.witness.rules is not None
@@ -824,6 +865,7 @@ def same_contact(row: Any, case: Case) -> bool:
         and (row.prefer, row.prefer_until, row.not_agents) == (case.prefer, case.prefer_until, case.excluded)
         and (row.step, row.relax_at, row.need[3]) == (case.step, case.relax_at, case.also)
         and dict(row.asked or row.need[2]) == case.asked
+        and (row.away, row.came, row.hops) == (case.away, case.came, case.hops)
         and (row.source, row.customer, row.tier, row.vip) == (case.source, case.customer, case.tier, case.vip)
         and (row.customer_class, row.allowed) == (case.customer_class, case.allowed)
     )
@@ -846,6 +888,7 @@ def same_agent(row: Any, person: Person) -> bool:
 
 REACTIONS: dict[type[m.Event], Callable[[Day, Any], None]] = {
     m.ContactQueued: Day.queued,
+    m.ContactOverflowing: Day.overflowing,
     m.OfferIssued: Day.held_out,
     m.OfferAccepted: Day.answered,
     m.WrapUpStarted: Day.wraps_up,

@@ -354,6 +354,7 @@ def test_everything_that_can_happen_on_such_a_day_happens():
         *(m.ContactTurnedAway, m.ContactKept, m.QueueOpened, m.QueueClosed),  # this desk has no doors
         *(m.CustomerBlocked, m.CustomerAllowed, m.CustomerUnlisted),  # nor lists
         *(m.ContactMatchRelaxed, m.PreferenceLapsed),  # nor steps of widening
+        *(m.ContactOverflowing, m.ContactOverflowed, m.ContactReturned, m.OverflowRecalled),  # nor another pool
     }
     assert set(m.EVENTS.values()) - never <= set(seen)
     assert not never & set(seen)

@@ -12,7 +12,7 @@ import pytest
 from msgspec.structs import replace
 
 from engine.core import messages as m
-from engine.core.rules import Agent, HeadStarts, Hours, Queue, Rules, Times
+from engine.core.rules import Agent, HeadStarts, Hours, Queue, Rules, Times, Widening
 from engine.core.step import next_due, step
 from engine.core.tables import Tables
 from engine.core.words import CHANNELS
@@ -704,8 +704,24 @@ def test_a_restored_board_knows_who_entered_a_queue_last_by_a_transfer():
 def test_the_busy_days_meet_every_event_that_the_board_shows():
     met = {type(event) for seed in SEEDS for turn in busy_day(seed).turns for event in turn.events}
     shown = {kind for kind, fold in FOLD.items() if fold.__name__ != "nothing"}
-    elsewhere = {m.AgentProfileChanged, m.ContactTurnedAway}
-    assert shown - met == elsewhere, "which need a roster in the rules, and doors"
+    elsewhere = {m.AgentProfileChanged, m.ContactTurnedAway, m.ContactOverflowed}
+    assert shown - met == elsewhere, "which need a roster in the rules, doors, and another pool"
+
+
+# ---- other pools
+
+
+def test_who_has_left_for_another_pool_waits_until_that_has_taken_it_over_and_is_finished_then():
+    step = Widening(60, pool="bureau", queue="any")
+    desk = Desk(replace(RULES, queues=(replace(RULES.queues[0], widen=(step,)), RULES.queues[1])))
+    desk.arrives(1, "c1")
+    desk.do(61, m.Tick())
+    assert desk.queue("sales", 62).waiting == 1
+    (contact,) = desk.tables.contacts.values()
+    desk.do(63, m.ConfirmOverflow(contact.away[0], "bureau", True))
+    assert desk.queue("sales", 64).waiting == 0
+    left = desk.board.contact("c1", START + 64_000)
+    assert left is not None and (left.status, left.outcome, left.waited_ms) == ("finished", "overflowed", 62_000)
 
 
 # ---- doors

@@ -46,6 +46,28 @@ def written(folder: Path, **texts: str) -> Path:
     return folder
 
 
+# ---- between pools
+
+
+def leading(pool: str, to: str, queue: str) -> str:
+    return f'pool = "{pool}"\n[[queues]]\nid = "any"\n[[queues.widen]]\nafter = 9\npool = "{to}"\nqueue = "{queue}"\n'
+
+
+@pytest.mark.parametrize(
+    ("bureau", "home", "expected"),
+    [
+        (leading("bureau", "third", "any"), leading("home", "bureau", "any"), [("bureau", "unknown-pool")]),
+        ('pool = "bureau"\n[[queues]]\nid = "one"\n', leading("home", "bureau", "any"), [("home", "unknown-queue")]),
+        (leading("bureau", "home", "any"), leading("home", "bureau", "any"), [("home", "overflow-loop")]),
+        ('pool = "bureau"\n[[queues]]\nid = "any"\n', leading("home", "bureau", "any"), []),
+    ],
+)
+def test_steps_to_other_pools_are_held_against_the_pools_beside_them(tmp_path, bureau, home, expected):
+    readings = read_pools(written(tmp_path, bureau=bureau, home=home))
+    assert [(each.pool, wrong.code) for each in readings for wrong in each.mistakes] == expected
+    assert all((each.rules is None) == bool(each.mistakes) for each in readings)
+
+
 # ---- planted faults
 
 
@@ -66,6 +88,7 @@ def test_the_planted_faults_are_many_and_of_every_kind():
     }
     elsewhere = {  # in this file: about the file as a whole, or reached by no file at all
         *("missing-file", "folder", "not-a-file", "unreadable", "too-large", "no-pools", "pool-twice"),
+        *("unknown-pool", "overflow-loop"),  # seen only where several pools are read together
         *("include-needs-file", "include-too-many", "toml", "toml-too-deep", "not-understood"),
         *("toml-statement", "toml-unclosed-table"),
         *("nobody-signed-in", "queue-nobody-signed-in", "skill-nobody-signed-in"),  # of a log

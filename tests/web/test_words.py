@@ -41,6 +41,7 @@ FAMILIES = {
     "lapse": reasons.LAPSES,
     "preference": reasons.PREFERENCE_LAPSES,
     "relaxed": reasons.RELAXED,
+    "returned": reasons.RETURNED,
     "not-ready": reasons.NOT_READY,
     "wrap-up-end": reasons.WRAP_UP_ENDS,
     "state": frozenset(STATES),
