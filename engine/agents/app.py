@@ -22,6 +22,7 @@ from .routing import ROUND, Router, Worker, producer_of
 
 SESSION_S = 6  # how long a worker may say nothing before its partitions go to others,
 HEARTBEAT_S = 1  # and how often it says something
+METADATA_MS = 5_000  # how old news of the topics may be: a leader who has heard nothing of them shares nothing out
 AGAIN_S = 1.0
 
 log_ = structlog.get_logger("waitline.worker")
@@ -43,6 +44,7 @@ def routing_app(connection: Connection, shape: Shape, group: str, folder: str) -
         broker_session_timeout=SESSION_S,
         broker_heartbeat_interval=HEARTBEAT_S,
         broker_max_poll_records=ROUND,
+        consumer_metadata_max_age_ms=METADATA_MS,
         stream_wait_empty=False,  # what is in hand is dropped at a rebalance, and decided by the next owner
         stream_buffer_maxsize=64,
         worker_redirect_stdouts=False,

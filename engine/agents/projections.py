@@ -30,7 +30,7 @@ from engine.streams.status import AgentStatus, QueueStatus
 from engine.streams.topics import JOURNAL, Shape
 from engine.streams.views import Views
 
-from .app import HEARTBEAT_S, SESSION_S, until_stopped
+from .app import HEARTBEAT_S, METADATA_MS, SESSION_S, until_stopped
 from .batching import BatchConsumer, BatchTransport, _Thread
 from .connection import Connection
 from .publishing import ROUND, SNAPSHOT_TURNS, Projection, Saved
@@ -103,6 +103,7 @@ def projections_app(connection: Connection, shape: Shape, group: str, folder: st
         broker_session_timeout=SESSION_S,
         broker_heartbeat_interval=HEARTBEAT_S,
         broker_max_poll_records=ROUND,
+        consumer_metadata_max_age_ms=METADATA_MS,
         stream_wait_empty=False,  # what is in hand is dropped at a rebalance, and read again by whoever is next
         stream_buffer_maxsize=64,
         worker_redirect_stdouts=False,

@@ -9,6 +9,7 @@ import itertools
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal
 
@@ -30,7 +31,8 @@ POINTS: tuple[Point, ...] = Point.__args__  # type: ignore[attr-defined]
 class Altered(Struct, frozen=True, omit_defaults=True):
     """session_s: how long it may say nothing before it has lost its partitions; snapshot_turns: how often it writes a
     snapshot; at, passes, signal: what it sends itself when it comes to the point for the so many and first time;
-    poison: its engine cannot end the contact `poison`."""
+    poison: its engine cannot end the contact `poison`; blind_s: for so long its client knows no topic's partitions, as
+    when a broker has just come back."""
 
     session_s: int = 3
     snapshot_turns: int = 100_000
@@ -38,6 +40,7 @@ class Altered(Struct, frozen=True, omit_defaults=True):
     passes: int = 0
     signal: Literal["KILL", "STOP"] = "KILL"
     poison: bool = False
+    blind_s: int = 0
 
     @property
     def program(self) -> list[str]:
@@ -46,6 +49,8 @@ class Altered(Struct, frozen=True, omit_defaults=True):
 
 
 def alter(altered: Altered) -> None:
+    from aiokafka.cluster import ClusterMetadata
+
     from engine.agents import app, routing, taking
     from engine.agents.routing import Owner
     from engine.core import decide
@@ -64,6 +69,14 @@ def alter(altered: Altered) -> None:
             return sound(view, command, source)
 
         decide.DECIDE[EndContact] = faulty
+
+    if altered.blind_s:
+        seeing_at, seeing = time.monotonic() + altered.blind_s, ClusterMetadata.partitions_for_topic
+
+        def blind(cluster: ClusterMetadata, topic: str) -> set[int] | None:
+            return seeing(cluster, topic) if time.monotonic() >= seeing_at else None
+
+        ClusterMetadata.partitions_for_topic = blind
 
     def strike() -> None:
         os.kill(os.getpid(), signal.Signals[f"SIG{altered.signal}"])

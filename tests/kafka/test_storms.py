@@ -53,6 +53,13 @@ async def test_what_workers_write_that_slept_too_long_is_void_and_they_take_part
     assert checked.void > 0, "somebody has woken up with something in hand"
 
 
+async def test_a_worker_that_leads_its_group_before_it_knows_the_topic_looks_again(storm):
+    async def led_blindly(log):
+        await log.joins("blind", altered=Altered(blind_s=8))
+
+    await storm(led_blindly)
+
+
 async def test_workers_join_and_leave(storm):
     async def coming_and_going(log):
         one = await log.joins("one")
