@@ -107,7 +107,7 @@ def alter(altered: Altered) -> None:
         case "between marker and fold":
             at(Ownership, "marked")
         case "before an append":
-            at(Owner, "_append", lambda _, records, last: bool(records))
+            at(Owner, "_append", lambda _, records, *of: bool(records))
         case "between two appends":
             routing.FEW = 0  # the storm's few commands would else wait for the append before them
             at(Ownership, "decide", lambda ownership, batch: bool(ownership.flight))
