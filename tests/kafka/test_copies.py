@@ -14,6 +14,8 @@ from aiokafka.structs import TopicPartition
 from msgspec.structs import replace
 
 from engine.agents import copies
+from engine.agents.connection import Connection
+from engine.agents.partition_log import PartitionLog
 from engine.commands_copies import close_for_good
 from engine.core import messages as m
 from engine.embedded import Embedded
@@ -141,6 +143,9 @@ async def test_offsets_that_were_never_used_are_holes(broker, topics, tmp_path):
     transactional = AIOKafkaProducer(bootstrap_servers=broker, transactional_id="gap-" + shape.prefix)
     async with transactional as producer, producer.transaction():  # whose commit takes an offset
         await producer.send(shape.named(COMMANDS), body(m.PublishRules(DESK), "rules"), partition=0)
+    async with PartitionLog(Connection(broker), shape, 0) as log:
+        while await log.end(COMMANDS) < 2:  # the commit is on its way when the transaction is over
+            await asyncio.sleep(0.01)
     await send(broker, shape, [body(m.RouteContact("c1", "call", "sales"), "1")])
     async with Owner(broker, shape) as owner:
         assert await owner.decide() == 2
