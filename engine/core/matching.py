@@ -5,13 +5,14 @@ and profiles that nobody is signed in with are kept for a while (they mostly com
 first.
 """
 
+from heapq import merge
 from typing import Any
 
 from msgspec.structs import replace
 
 from .deadlines import NONE
 from .ordered import NEVER, Entry, Ordered
-from .rules import BIT, EVERY, FULL, INDEX, NEEDS_MORE, PART, ROOMS_WITH
+from .rules import BIT, EVERY, FITTING, FULL, INDEX, NEEDS_MORE, PART, ROOMS_WITH
 from .tables import Agent, Bench, Contact, Groups, Line, Load, Need, ProfileKey, Tables, View
 
 KEPT = 1024  # empty lines, and benches nobody is signed in with
@@ -319,13 +320,13 @@ def first_with_room(view: View, contact: Contact, line: Line, room: int, before:
     able = line.who & lineup.present
     if not able:
         return NEVER
-    kept = 0
+    free = able
     for i in NEEDS_MORE[room]:
         for head in view.heads[i]:
-            if head[0] >= before or not able & ~kept:
+            if head[0] >= before or not free:
                 break
-            kept |= head[3].who
-    found = lineup.first_of(able, line.profiles, contact.declined_by, kept)
+            free &= ~head[3].who
+    found = lineup.first_of(free, line.profiles, contact.declined_by, able & ~free) if free else NEVER
     for id, other in view.passed_over.items():  # nothing is kept for a contact that the agent has declined
         if other.first[0] < before and other.index in NEEDS_MORE[room] and other.who & able:
             for agent_id in view.contacts[id].declined_by:
@@ -415,34 +416,52 @@ def let_go(view: Tables) -> list[Entry]:
     first. Theirs are due later than what has left, by more than the grace, and not later than what now comes first
     there; and somebody stands who could have had either."""
     released, view.released = view.released, []
-    standing = 0
-    for room in PART:
-        standing |= view.lineups[room].present
-    if not standing:
+    rooms = [room for room in PART if view.lineups[room].present]
+    if not rooms:
         return []  # nobody stands with room for some channels only
     grace_ms, found = view.rules.grace_ms, []
     for index, who, due_at, next_at in released:
-        able = who & standing
-        if not able:
-            continue
         after, until = (due_at + grace_ms, NONE), next_at + grace_ms
-        for i in range(len(view.heads)):
-            if i != index:
-                heads = view.heads[i]
-                head = heads.after(after)
-                while head is not NEVER and head[0] <= until:
-                    if head[3].who & able:
-                        found.append(head[:3])
-                    head = heads.after(head)
-        for other in view.passed_over.values():  # who declined its first may be able to serve one behind it
-            if other.index != index and other.who & able:
-                behind = other.after(after)
-                if behind is not NEVER and behind[0] <= until:
-                    found.append(behind)
+        able = 0
+        for room in rooms:
+            if index in NEEDS_MORE[room]:
+                standing = who & view.lineups[room].present
+                if standing:
+                    able |= standing
+                    found += behind_kept_room(view, room, standing, after, until)
+        if able:
+            for other in view.passed_over.values():  # who declined its first may be able to serve one behind it
+                if other.index != index and other.who & able:
+                    behind = other.after(after)
+                    if behind is not NEVER and behind[0] <= until:
+                        found.append(behind)
     for agent_id in view.personal:
         agent = view.agents[agent_id]
         if agent.room not in (0, EVERY):
             own = first_personal(view, agent)
             if own is not NEVER:
                 found.append(own)
+    return found
+
+
+def behind_kept_room(view: View, room: int, able: int, after: Entry, until: int) -> list[Entry]:
+    """Firsts of lines that come behind `after`, are due until then, and for which somebody in that room may be free:
+    one of `able`, for whom no head that needs more is due earlier by more than the grace. (One that somebody has
+    declined is left out here: it may keep no room.)"""
+    found = []
+    grace_ms = view.rules.grace_ms
+    for i in FITTING[room]:
+        keepers = merge(*(view.heads[j] for j in NEEDS_MORE[room]))
+        keeper, free = next(keepers, NEVER), able
+        head = view.heads[i].after(after)
+        while head is not NEVER and head[0] <= until:
+            while free and keeper[0] < head[0] - grace_ms:
+                if keeper[2] not in view.passed_over:
+                    free &= ~keeper[3].who
+                keeper = next(keepers, NEVER)
+            if not free:
+                break
+            if head[3].who & free:
+                found.append(head[:3])
+            head = view.heads[i].after(head)
     return found

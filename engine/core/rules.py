@@ -206,6 +206,9 @@ BIT: dict[str, int] = {channel: 1 << i for i, channel in enumerate(CHANNELS)}
 INDEX: dict[str, int] = {channel: i for i, channel in enumerate(CHANNELS)}
 EVERY = (1 << len(CHANNELS)) - 1  # room for one more of every channel; a room is channels as bits
 PART = range(1, EVERY)
+FITTING: tuple[tuple[int, ...], ...] = tuple(
+    tuple(i for i in range(len(CHANNELS)) if room >> i & 1) for room in range(EVERY + 1)
+)
 NEEDS_MORE: tuple[tuple[int, ...], ...] = tuple(
     tuple(i for i in range(len(CHANNELS)) if not room >> i & 1) for room in range(EVERY + 1)
 )

@@ -305,10 +305,17 @@ FAULTS = (
 """,
     ),
     fault(
+        "whose room is kept by another too are thought free, and no one else",
+        matching="""
+-            if not free:
++            if free:
+""",
+    ),
+    fault(
         "a contact that all have declined hides who waited for the room behind it",
         matching="""
--        for other in view.passed_over.values():  # who declined its first may be able to serve one behind it
-+        for other in ():  # who declined its first may be able to serve one behind it
+-            for other in view.passed_over.values():  # who declined its first may be able to serve one behind it
++            for other in ():  # who declined its first may be able to serve one behind it
 """,
     ),
     fault(
