@@ -4,6 +4,7 @@ knows nothing of it: functions of the product are wrapped here, in a process of 
     python -m tests.kafka.altered '{"at": "after an append", "passes": 20, "signal": "STOP"}' --broker …
 """
 
+import asyncio
 import functools
 import itertools
 import os
@@ -49,6 +50,7 @@ class Altered(Struct, frozen=True, omit_defaults=True):
 
 
 def alter(altered: Altered) -> None:
+    from aiokafka import AIOKafkaProducer
     from aiokafka.cluster import ClusterMetadata
 
     from engine.agents import app, routing, taking
@@ -110,6 +112,7 @@ def alter(altered: Altered) -> None:
             at(Owner, "_append", lambda _, records, *of: bool(records))
         case "between two appends":
             routing.FEW = 0  # the storm's few commands would else wait for the append before them
+            answer_slowly(AIOKafkaProducer)  # and a quick broker would have answered before the next one
             at(Ownership, "decide", lambda ownership, batch: bool(ownership.flight))
         case "after an append":
             at(Ownership, "appended")
@@ -120,6 +123,22 @@ def alter(altered: Altered) -> None:
                 return await write(producer, shape, number, kind, generation, in_snapshot(parts))
 
             taking.write_snapshot = torn
+
+
+def answer_slowly(producers: Any) -> None:
+    sound = producers.send_batch
+
+    async def send_batch(producer: Any, *arguments: Any, **named: Any) -> Any:
+        appended = await sound(producer, *arguments, **named)
+
+        async def answered() -> Any:
+            said = await appended
+            await asyncio.sleep(0.2)
+            return said
+
+        return asyncio.ensure_future(answered())
+
+    producers.send_batch = send_batch
 
 
 if __name__ == "__main__":
