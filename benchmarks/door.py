@@ -6,14 +6,11 @@ once it is durable. Broker, worker and door share this machine.
 
 import asyncio
 import multiprocessing
-import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from aiokafka import AIOKafkaProducer
 
-from engine.agents.broker import Broker, BrokerProblem, fetch_jars, find_java
 from engine.agents.connection import Connection
 from engine.agents.door_host import KafkaHost
 from engine.core import messages as m
@@ -21,6 +18,7 @@ from engine.core.rules import Queue, Rules
 from engine.streams.codec import envelope_of, write_command
 from engine.streams.topics import COMMANDS
 
+from .brokers import broker_for
 from .latency import quantile
 from .public import SHAPE, make_topics, worker
 from .steady import POOL
@@ -29,19 +27,10 @@ COUNT, WARM, GAP_S = 2_000, 200, 0.005
 
 
 def measure(say: Callable[[str], None]) -> dict[str, float | int | str]:
-    try:
-        find_java()
-        fetch_jars()
-    except BrokerProblem as problem:
-        say(f"NOT RUN: {problem}")
-        return {}
-    with tempfile.TemporaryDirectory() as folder:
-        broker = Broker(Path(folder))
-        address = broker.up(0).address
-        try:
-            delays = asyncio.run(_measure(address))
-        finally:
-            broker.down()
+    with broker_for(say) as address:
+        if not address:
+            return {}
+        delays = asyncio.run(_measure(address))
     found = {
         f"{name}_{share}_ms": round(quantile(delays[decided], at), 1)
         for name, decided in (("decided", True), ("logged", False))

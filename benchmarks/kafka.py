@@ -24,7 +24,6 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from engine import service
-from engine.agents.broker import Broker, BrokerProblem, fetch_jars, find_java
 from engine.agents.connection import Connection
 from engine.agents.partition_log import PartitionLog, entries
 from engine.agents.routing import producer_of
@@ -32,6 +31,7 @@ from engine.streams.journal import Reader
 from engine.streams.partition import Partition
 from engine.streams.topics import COMMANDS, JOURNAL, TOPICS, Shape, partition_of
 
+from .brokers import broker_for
 from .latency import quantile
 from .steady import RATE, drive, turns
 from .world import POOL, START, Timed, Traffic, World
@@ -46,19 +46,10 @@ JAVA_LONG = str((1 << 63) - 1)
 
 
 def measure(say: Callable[[str], None]) -> dict[str, float | int | str]:
-    try:
-        find_java()
-        fetch_jars()
-    except BrokerProblem as problem:
-        say(f"NOT RUN: {problem}")
-        return {}
-    with tempfile.TemporaryDirectory() as folder:
-        broker = Broker(Path(folder))
-        address = broker.up(0).address
-        try:
-            return asyncio.run(_measure(address, say))
-        finally:
-            broker.down()
+    with broker_for(say) as address:
+        if not address:
+            return {}
+        return asyncio.run(_measure(address, say))
 
 
 async def _measure(address: str, say: Callable[[str], None]) -> dict[str, float | int | str]:

@@ -7,17 +7,15 @@ read. Broker, worker, projections, load and readers share this machine.
 
 import asyncio
 import multiprocessing
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from engine import service
-from engine.agents.broker import Broker, BrokerProblem, fetch_jars, find_java
 from engine.agents.connection import Connection
 from engine.streams.topics import TOPICS, Shape
 
+from .brokers import broker_for
 from .latency import quantile
 from .steady import drive, statuses, turns
 
@@ -25,19 +23,10 @@ SHAPE = Shape("bench.", 1, 1, 1)
 
 
 def measure(say: Callable[[str], None]) -> dict[str, float | int | str]:
-    try:
-        find_java()
-        fetch_jars()
-    except BrokerProblem as problem:
-        say(f"NOT RUN: {problem}")
-        return {}
-    with tempfile.TemporaryDirectory() as folder:
-        broker = Broker(Path(folder))
-        address = broker.up(0).address
-        try:
-            to_turn, to_status = asyncio.run(_measure(address))
-        finally:
-            broker.down()
+    with broker_for(say) as address:
+        if not address:
+            return {}
+        to_turn, to_status = asyncio.run(_measure(address))
     found = {
         f"{name}_{share}_ms": round(quantile(delays, at), 1)
         for name, delays in (("turn", to_turn), ("status", to_status))
